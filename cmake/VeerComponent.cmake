@@ -1,0 +1,31 @@
+add_library(veer_options INTERFACE)
+target_compile_definitions(veer_options INTERFACE _GNU_SOURCE)
+target_compile_options(veer_options INTERFACE -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+                                              -fno-math-errno -ffp-contract=off $<$<BOOL:${VEER_WERROR}>:-Werror>)
+target_include_directories(veer_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/ir/include
+                                                  ${CMAKE_SOURCE_DIR}/runtime/include ${CMAKE_SOURCE_DIR}/api/include)
+if(VEER_SANITIZE)
+  target_compile_options(veer_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_link_options(veer_options INTERFACE -fsanitize=address,undefined)
+endif()
+
+# veer_add_component(<name> [DIRS <subfolder>...] [DEPS <component or library>...])
+# An object-free static library veer_<name> (alias veer::<name>) of all C files in this folder and the given subfolders.
+# DEPS are PRIVATE; tests/check_layers fails when a file includes a folder that style says it may not.
+function(veer_add_component name)
+  cmake_parse_arguments(arg "" "" "DIRS;DEPS;SRCS" ${ARGN})
+  set(patterns *.c)
+  foreach(dir ${arg_DIRS})
+    list(APPEND patterns ${dir}/*.c)
+  endforeach()
+  file(GLOB sources CONFIGURE_DEPENDS ${patterns})
+  list(APPEND sources ${arg_SRCS})
+  if(NOT sources)
+    set(empty ${CMAKE_CURRENT_BINARY_DIR}/empty.c)
+    file(WRITE ${empty} "typedef int veer_empty_component_t;\n")
+    list(APPEND sources ${empty})
+  endif()
+  add_library(veer_${name} STATIC ${sources})
+  add_library(veer::${name} ALIAS veer_${name})
+  target_link_libraries(veer_${name} PRIVATE veer_options ${arg_DEPS})
+endfunction()
