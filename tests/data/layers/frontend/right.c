@@ -1,0 +1,2 @@
+#include "ir/graph.h"
+#include "onnx.h"

@@ -1,0 +1,1 @@
+/* a header of a planted tree: see tests/check_layers.cmake */

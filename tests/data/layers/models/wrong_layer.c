@@ -1,0 +1,2 @@
+#include "frontend/onnx.h"
+#include "ir/graph.h"
