@@ -26,42 +26,52 @@ veer_builder_t veer_builder_before(veer_graph_t *g, veer_node_t node);
 VEER_MUST_USE veer_status_t veer_builder_status(veer_builder_t *b);
 /* Puts a failure into the builder (takes it); only the first is kept. NULL is allowed. */
 void veer_builder_fail(veer_builder_t *b, veer_status_t take_status);
-static inline bool veer_builder_ok(const veer_builder_t *b) { return !b->status; }
+static inline bool veer_builder_ok(const veer_builder_t *b) {
+    return !b->status;
+}
 const veer_type_t *veer_builder_type(const veer_builder_t *b, veer_value_t value); /* of a valid value */
 
 /* ---- any op ---- `attrs` ends with an entry without name; NULL for none. */
-veer_value_t veer_build(veer_builder_t *b, veer_op_t op, const veer_value_t *in, int in_count, const veer_named_attr_t *attrs);
+veer_value_t veer_build(veer_builder_t *b, veer_op_t op, const veer_value_t *in, int in_count,
+                        const veer_named_attr_t *attrs);
 /* Gives the node (results by veer_node_out), for ops with several results. VEER_NO_NODE after a failure. */
-veer_node_t veer_build_node(veer_builder_t *b, veer_op_t op, const veer_value_t *in, int in_count, const veer_named_attr_t *attrs);
-#define VEER_IN(...)    (veer_value_t[]){__VA_ARGS__}, (int)(sizeof((veer_value_t[]){__VA_ARGS__}) / sizeof(veer_value_t))
-#define VEER_ATTRS(...) (veer_named_attr_t[]){__VA_ARGS__, {0}}
+veer_node_t veer_build_node(veer_builder_t *b, veer_op_t op, const veer_value_t *in, int in_count,
+                            const veer_named_attr_t *attrs);
+#define VEER_IN(...) (veer_value_t[]){__VA_ARGS__}, (int)(sizeof((veer_value_t[]){__VA_ARGS__}) / sizeof(veer_value_t))
+#define VEER_ATTRS(...)                                                                                                \
+    (veer_named_attr_t[]) {                                                                                            \
+        __VA_ARGS__, {                                                                                                 \
+            0                                                                                                          \
+        }                                                                                                              \
+    }
 /* The same op with other operands: attributes are copied; a nested region is not. */
 veer_node_t veer_build_like(veer_builder_t *b, veer_node_t like, const veer_value_t *in, int in_count);
-/* Copies a node with its regions, operands through `map` (indexed by old value id, entry 0 = keep the value itself); fills
- * map for its results. `map` must have veer_graph_value_limit entries as of before the first copy. */
+/* Copies a node with its regions, operands through `map` (indexed by old value id, entry 0 = keep the value itself);
+ * fills map for its results. `map` must have veer_graph_value_limit entries as of before the first copy. */
 veer_node_t veer_build_copy(veer_builder_t *b, veer_node_t node, veer_value_t *map);
 
 /* ---- terminators and regions ---- */
 void veer_builder_return(veer_builder_t *b, const veer_value_t *values, int count);
 void veer_builder_yield(veer_builder_t *b, const veer_value_t *values, int count);
-/* A loop node, see VEER_OP_LOOP: body arguments (i64[] step index, then one per `init`) are made here; fill the body with
- * veer_builder_at_end(g, veer_node_body(g, loop)) and end it with a yield, then call veer_builder_loop_finish, which makes
- * the results. */
+/* A loop node, see VEER_OP_LOOP: body arguments (i64[] step index, then one per `init`) are made here; fill the body
+ * with veer_builder_at_end(g, veer_node_body(g, loop)) and end it with a yield, then call veer_builder_loop_finish,
+ * which makes the results. */
 veer_node_t veer_builder_loop(veer_builder_t *b, int64_t trip, const veer_value_t *init, int count);
 void veer_builder_loop_finish(veer_builder_t *b, veer_node_t loop);
 /* An empty fused node over `in`; the body has one argument per operand. Fill, yield, then finish as with loops. */
 veer_node_t veer_builder_fused(veer_builder_t *b, const char *kind, const veer_value_t *in, int count);
 void veer_builder_fused_finish(veer_builder_t *b, veer_node_t fused);
-/* Inlines a call of `callee`'s body (region nodes are copied) at the builder; gives results in `out` (veer_region_result_count
- * entries). Functions are always inlined before lowering. */
-void veer_builder_inline(veer_builder_t *b, veer_func_t callee, const veer_value_t *args, int arg_count, veer_value_t *out);
+/* Inlines a call of `callee`'s body (region nodes are copied) at the builder; gives results in `out`
+ * (veer_region_result_count entries). Functions are always inlined before lowering. */
+void veer_builder_inline(veer_builder_t *b, veer_func_t callee, const veer_value_t *args, int arg_count,
+                         veer_value_t *out);
 
 /* ---- constants ---- */
 /* Copies `data` (veer_type_bytes). */
 veer_value_t veer_const(veer_builder_t *b, veer_type_t type, const void *data);
 /* Borrows `data`, which must live as long as the graph. `source` may be NULL. */
 veer_value_t veer_const_view(veer_builder_t *b, veer_type_t type, const void *data, const veer_data_source_t *source);
-veer_value_t veer_const_f32(veer_builder_t *b, float value);  /* f32[] */
+veer_value_t veer_const_f32(veer_builder_t *b, float value);   /* f32[] */
 veer_value_t veer_const_i64(veer_builder_t *b, int64_t value); /* i64[] */
 /* A scalar of any dtype (rounded to it). */
 veer_value_t veer_const_scalar(veer_builder_t *b, veer_dtype_t dtype, double value);
@@ -73,12 +83,14 @@ veer_value_t veer_full(veer_builder_t *b, veer_type_t type, double value);
 
 /* ---- formulas; operands broadcast as in NumPy ---- */
 #define VEER_BUILDER_UNARY(X)                                                                                          \
-    X(neg, NEG) X(abs, ABS) X(sign, SIGN) X(exp, EXP) X(log, LOG) X(sqrt, SQRT) X(rsqrt, RSQRT) X(reciprocal, RECIPROCAL)                 \
-    X(sin, SIN) X(cos, COS) X(tanh, TANH) X(sigmoid, SIGMOID) X(softplus, SOFTPLUS) X(erf, ERF) X(relu, RELU) X(silu, SILU)               \
-    X(floor, FLOOR) X(ceil, CEIL) X(round, ROUND) X(not, NOT) X(isnan, ISNAN)
+    X(neg, NEG)                                                                                                        \
+    X(abs, ABS) X(sign, SIGN) X(exp, EXP) X(log, LOG) X(sqrt, SQRT) X(rsqrt, RSQRT) X(reciprocal, RECIPROCAL)          \
+        X(sin, SIN) X(cos, COS) X(tanh, TANH) X(sigmoid, SIGMOID) X(softplus, SOFTPLUS) X(erf, ERF) X(relu, RELU)      \
+            X(silu, SILU) X(floor, FLOOR) X(ceil, CEIL) X(round, ROUND) X(not, NOT) X(isnan, ISNAN)
 #define VEER_BUILDER_BINARY(X)                                                                                         \
-    X(add, ADD) X(sub, SUB) X(mul, MUL) X(div, DIV) X(pow, POW) X(min, MIN) X(max, MAX) X(equal, EQUAL) X(less, LESS)                     \
-    X(less_equal, LESS_EQUAL) X(and, AND) X(or, OR) X(xor, XOR)
+    X(add, ADD)                                                                                                        \
+    X(sub, SUB) X(mul, MUL) X(div, DIV) X(pow, POW) X(min, MIN) X(max, MAX) X(equal, EQUAL) X(less, LESS)              \
+        X(less_equal, LESS_EQUAL) X(and, AND) X(or, OR) X(xor, XOR)
 #define X(name, ENUM) veer_value_t veer_##name(veer_builder_t *b, veer_value_t x);
 VEER_BUILDER_UNARY(X)
 #undef X
@@ -95,7 +107,10 @@ veer_value_t veer_gelu(veer_builder_t *b, veer_value_t x, bool tanh_approximatio
 
 /* ---- shapes; each gives the operand itself where nothing would change ---- */
 veer_value_t veer_reshape(veer_builder_t *b, veer_value_t x, int rank, const int64_t *dims);
-#define VEER_DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
+#define VEER_DIMS(...)                                                                                                 \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]) {                                           \
+        __VA_ARGS__                                                                                                    \
+    }
 veer_value_t veer_reshape_like(veer_builder_t *b, veer_value_t x, const veer_type_t *like);
 veer_value_t veer_transpose(veer_builder_t *b, veer_value_t x, const int64_t *perm);
 veer_value_t veer_transpose_last(veer_builder_t *b, veer_value_t x); /* exchanges the last two dims */
@@ -110,7 +125,8 @@ veer_value_t veer_gather(veer_builder_t *b, veer_value_t data, veer_value_t indi
 veer_value_t veer_step_slice(veer_builder_t *b, veer_value_t table, veer_value_t i);
 
 /* ---- reductions ---- `axes` non-negative, ascending. */
-veer_value_t veer_reduce(veer_builder_t *b, veer_op_t op, veer_value_t x, const int64_t *axes, int count, bool keepdims);
+veer_value_t veer_reduce(veer_builder_t *b, veer_op_t op, veer_value_t x, const int64_t *axes, int count,
+                         bool keepdims);
 veer_value_t veer_reduce_last(veer_builder_t *b, veer_op_t op, veer_value_t x, bool keepdims);
 veer_value_t veer_reduce_all(veer_builder_t *b, veer_op_t op, veer_value_t x); /* to a scalar [] */
 /* Sums a gradient back to the shape that was broadcast: the transpose of broadcasting. */

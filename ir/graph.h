@@ -1,8 +1,9 @@
 /* The graph: functions made of regions, regions made of nodes in order, nodes that take values and define values.
  *
- * All ids belong to one veer_graph_t and index its arrays; id 0 is "none". Hold ids, never pointers, across anything that
- * may add a node. Everything lives in the graph's arena. A region's nodes stand in execution order: a value is used only
- * after its definition, by nodes of the same region or of regions nested in it (captures need no declaration).
+ * All ids belong to one veer_graph_t and index its arrays; id 0 is "none". Hold ids, never pointers, across anything
+ * that may add a node. Everything lives in the graph's arena. A region's nodes stand in execution order: a value is
+ * used only after its definition, by nodes of the same region or of regions nested in it (captures need no
+ * declaration).
  *
  *     veer_graph_t *g;
  *     VEER_TRY(veer_graph_create(allocator, &g));
@@ -27,16 +28,28 @@
 typedef struct veer_graph_s veer_graph_t;
 
 /* ---- ids ---- */
-typedef struct { uint32_t i; } veer_value_t;
-typedef struct { uint32_t i; } veer_node_t;
-typedef struct { uint32_t i; } veer_region_t;
-typedef struct { uint32_t i; } veer_func_t;
+typedef struct {
+    uint32_t i;
+} veer_value_t;
+typedef struct {
+    uint32_t i;
+} veer_node_t;
+typedef struct {
+    uint32_t i;
+} veer_region_t;
+typedef struct {
+    uint32_t i;
+} veer_func_t;
 #define VEER_NO_VALUE  ((veer_value_t){0})
 #define VEER_NO_NODE   ((veer_node_t){0})
 #define VEER_NO_REGION ((veer_region_t){0})
 #define VEER_NO_FUNC   ((veer_func_t){0})
-static inline bool veer_value_eq(veer_value_t a, veer_value_t b) { return a.i == b.i; }
-static inline bool veer_node_eq(veer_node_t a, veer_node_t b) { return a.i == b.i; }
+static inline bool veer_value_eq(veer_value_t a, veer_value_t b) {
+    return a.i == b.i;
+}
+static inline bool veer_node_eq(veer_node_t a, veer_node_t b) {
+    return a.i == b.i;
+}
 
 /* ---- graph and functions ---- */
 VEER_MUST_USE veer_status_t veer_graph_create(veer_allocator_t allocator, veer_graph_t **out_graph);
@@ -44,6 +57,9 @@ VEER_MUST_USE veer_status_t veer_graph_create(veer_allocator_t allocator, veer_g
 void veer_graph_destroy(veer_graph_t *g);
 veer_arena_t *veer_graph_arena(veer_graph_t *g);
 veer_allocator_t veer_graph_allocator(const veer_graph_t *g);
+/* True once an allocation of the graph has failed: edits that return nothing may then be incomplete. The builder's
+ * status and the pass manager report it. */
+bool veer_graph_out_of_memory(const veer_graph_t *g);
 /* Ties something's life to the graph's (a mapped model file whose bytes constants point into). */
 VEER_MUST_USE veer_status_t veer_graph_on_destroy(veer_graph_t *g, void (*release)(void *), void *object);
 
@@ -70,8 +86,8 @@ uint32_t veer_graph_region_limit(const veer_graph_t *g);
 /* A region ends with a terminator, VEER_OP_RETURN (function) or VEER_OP_YIELD (loop, fused), once it is complete. */
 int veer_region_arg_count(const veer_graph_t *g, veer_region_t region);
 veer_value_t veer_region_arg(const veer_graph_t *g, veer_region_t region, int i);
-VEER_MUST_USE veer_status_t veer_region_add_arg(veer_graph_t *g, veer_region_t region, veer_type_t type, const char *name,
-                                                veer_value_t *out_value);
+VEER_MUST_USE veer_status_t veer_region_add_arg(veer_graph_t *g, veer_region_t region, veer_type_t type,
+                                                const char *name, veer_value_t *out_value);
 /* The argument must have no uses. Later ones move down by one. */
 void veer_region_remove_arg(veer_graph_t *g, veer_region_t region, int i);
 veer_node_t veer_region_first(const veer_graph_t *g, veer_region_t region);
@@ -85,7 +101,7 @@ veer_value_t veer_region_result(const veer_graph_t *g, veer_region_t region, int
 veer_node_t veer_region_parent(const veer_graph_t *g, veer_region_t region);
 
 /* ---- nodes ---- */
-veer_op_t veer_node_op(const veer_graph_t *g, veer_node_t node); /* VEER_OP_NONE once removed */
+veer_op_t veer_node_op(const veer_graph_t *g, veer_node_t node);     /* VEER_OP_NONE once removed */
 veer_node_t veer_node_next(const veer_graph_t *g, veer_node_t node); /* VEER_NO_NODE at the end */
 veer_node_t veer_node_prev(const veer_graph_t *g, veer_node_t node);
 veer_region_t veer_node_region(const veer_graph_t *g, veer_node_t node); /* the region it stands in */
@@ -116,13 +132,18 @@ const char *veer_node_origin(const veer_graph_t *g, veer_node_t node, int i);
 VEER_MUST_USE veer_status_t veer_node_add_origins(veer_graph_t *g, veer_node_t to, veer_node_t from);
 VEER_MUST_USE veer_status_t veer_node_add_origin(veer_graph_t *g, veer_node_t to, const char *name);
 
+/* The types a node's results must have, by its op's rule and, for nodes with a region or a callee, what that yields.
+ * `out_types` has room for *out_count types on entry (VEER_OP_MAX_RESULTS unless the op is variadic). */
+VEER_MUST_USE veer_status_t veer_node_infer(const veer_graph_t *g, veer_node_t node, veer_type_t *out_types,
+                                            int *out_count);
+
 /* ---- values ---- */
 const veer_type_t *veer_value_type(const veer_graph_t *g, veer_value_t value); /* valid until a value is added */
 /* The node that defines it; VEER_NO_NODE for a region's argument. */
 veer_node_t veer_value_def(const veer_graph_t *g, veer_value_t value);
-int veer_value_def_index(const veer_graph_t *g, veer_value_t value); /* which result or argument it is */
+int veer_value_def_index(const veer_graph_t *g, veer_value_t value);        /* which result or argument it is */
 veer_region_t veer_value_region(const veer_graph_t *g, veer_value_t value); /* where it is defined */
-const char *veer_value_name(const veer_graph_t *g, veer_value_t value); /* "" where it has none */
+const char *veer_value_name(const veer_graph_t *g, veer_value_t value);     /* "" where it has none */
 VEER_MUST_USE veer_status_t veer_value_set_name(veer_graph_t *g, veer_value_t value, const char *name);
 /* Uses include terminators. A node that takes a value twice is two uses. */
 int veer_value_use_count(const veer_graph_t *g, veer_value_t value);
@@ -141,7 +162,7 @@ void veer_node_move_before(veer_graph_t *g, veer_node_t node, veer_node_t before
 
 /* Walks a region's nodes in order; removing or replacing the current node is safe. Nested regions are not entered. */
 #define VEER_FOR_EACH_NODE(g, region, node)                                                                            \
-    for (veer_node_t node = veer_region_first(g, region), node##_next = node.i ? veer_node_next(g, node) : node; node.i; \
-         node = node##_next, node##_next = node.i ? veer_node_next(g, node) : node)
+    for (veer_node_t node = veer_region_first(g, region), node##_next = node.i ? veer_node_next(g, node) : node;       \
+         node.i; node = node##_next, node##_next = node.i ? veer_node_next(g, node) : node)
 
 #endif

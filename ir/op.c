@@ -14,8 +14,12 @@ static const veer_op_def_t *const defs[VEER_OP_COUNT] = {
 
 static const veer_op_def_t none = {.name = "none", .doc = "a removed node"};
 
-const veer_op_def_t *veer_op_def(veer_op_t op) { return op > VEER_OP_NONE && op < VEER_OP_COUNT ? defs[op] : &none; }
-const char *veer_op_name(veer_op_t op) { return veer_op_def(op)->name; }
+const veer_op_def_t *veer_op_def(veer_op_t op) {
+    return op > VEER_OP_NONE && op < VEER_OP_COUNT ? defs[op] : &none;
+}
+const char *veer_op_name(veer_op_t op) {
+    return veer_op_def(op)->name;
+}
 
 veer_op_t veer_op_from_name(const char *name, size_t length) {
     for (veer_op_t op = VEER_OP_NONE + 1; op < VEER_OP_COUNT; op++)

@@ -6,15 +6,18 @@
 static const struct {
     const char *name;
     size_t size_bytes;
-} dtypes[VEER_DTYPE_COUNT] = {
-    [VEER_DTYPE_NONE] = {"none", 0},
+} dtypes[VEER_DTYPE_COUNT] = {[VEER_DTYPE_NONE] = {"none", 0},
 #define X(suffix, text, size) [VEER_DTYPE_##suffix] = {#text, size},
-    VEER_DTYPES(X)
+                              VEER_DTYPES(X)
 #undef X
 };
 
-size_t veer_dtype_size(veer_dtype_t dtype) { return dtypes[dtype].size_bytes; }
-const char *veer_dtype_name(veer_dtype_t dtype) { return dtypes[dtype].name; }
+size_t veer_dtype_size(veer_dtype_t dtype) {
+    return dtypes[dtype].size_bytes;
+}
+const char *veer_dtype_name(veer_dtype_t dtype) {
+    return dtypes[dtype].name;
+}
 
 veer_dtype_t veer_dtype_from_name(const char *name, size_t length) {
     for (veer_dtype_t d = VEER_DTYPE_NONE + 1; d < VEER_DTYPE_COUNT; d++)
@@ -30,14 +33,17 @@ veer_type_t veer_type_make(veer_dtype_t dtype, int rank, const int64_t *dims) {
 
 veer_status_t veer_type_check(const veer_type_t *type) {
     if (type->rank < 0 || type->rank > VEER_MAX_RANK)
-        return veer_error(VEER_ERR_UNSUPPORTED, "a tensor of rank %d; at most %d are supported", type->rank, VEER_MAX_RANK);
+        return veer_error(VEER_ERR_UNSUPPORTED, "a tensor of rank %d; at most %d are supported", type->rank,
+                          VEER_MAX_RANK);
     int64_t bytes = (int64_t)veer_dtype_size(type->dtype);
     bool empty = false;
     for (int i = 0; i < type->rank; i++) {
         if (type->dims[i] < 0)
             return veer_error(VEER_ERR_UNSUPPORTED, "dimension %d is %lld", i, (long long)type->dims[i]);
-        if (type->dims[i] == 0) empty = true;
-        else if (__builtin_mul_overflow(bytes, type->dims[i], &bytes)) bytes = INT64_MAX;
+        if (type->dims[i] == 0)
+            empty = true;
+        else if (__builtin_mul_overflow(bytes, type->dims[i], &bytes))
+            bytes = INT64_MAX;
         if (bytes > VEER_MAX_TENSOR_BYTES) bytes = VEER_MAX_TENSOR_BYTES + 1;
     }
     if (empty || bytes <= VEER_MAX_TENSOR_BYTES) return veer_ok();
@@ -63,8 +69,12 @@ int64_t veer_type_count_range(const veer_type_t *type, int from, int to) {
     return n;
 }
 
-int64_t veer_type_count(const veer_type_t *type) { return veer_type_count_range(type, 0, type->rank); }
-size_t veer_type_bytes(const veer_type_t *type) { return (size_t)veer_type_count(type) * veer_dtype_size(type->dtype); }
+int64_t veer_type_count(const veer_type_t *type) {
+    return veer_type_count_range(type, 0, type->rank);
+}
+size_t veer_type_bytes(const veer_type_t *type) {
+    return (size_t)veer_type_count(type) * veer_dtype_size(type->dtype);
+}
 
 void veer_type_strides(const veer_type_t *type, int64_t *out_strides) {
     int64_t stride = 1;
@@ -74,7 +84,8 @@ void veer_type_strides(const veer_type_t *type, int64_t *out_strides) {
 const char *veer_type_text(const veer_type_t *type, char out_text[VEER_TYPE_TEXT_BYTES]) {
     int at = snprintf(out_text, VEER_TYPE_TEXT_BYTES, "%s[", veer_dtype_name(type->dtype));
     for (int i = 0; i < type->rank; i++)
-        at += snprintf(out_text + at, (size_t)(VEER_TYPE_TEXT_BYTES - at), "%s%lld", i ? "," : "", (long long)type->dims[i]);
+        at += snprintf(out_text + at, (size_t)(VEER_TYPE_TEXT_BYTES - at), "%s%lld", i ? "," : "",
+                       (long long)type->dims[i]);
     snprintf(out_text + at, (size_t)(VEER_TYPE_TEXT_BYTES - at), "]");
     return out_text;
 }

@@ -38,9 +38,15 @@ size_t veer_dtype_size(veer_dtype_t dtype);
 const char *veer_dtype_name(veer_dtype_t dtype);
 /* VEER_DTYPE_NONE where the name is unknown. */
 veer_dtype_t veer_dtype_from_name(const char *name, size_t length);
-static inline bool veer_dtype_is_float(veer_dtype_t d) { return d >= VEER_DTYPE_F32 && d <= VEER_DTYPE_BF16; }
-static inline bool veer_dtype_is_signed(veer_dtype_t d) { return d >= VEER_DTYPE_I8 && d <= VEER_DTYPE_I64; }
-static inline bool veer_dtype_is_integer(veer_dtype_t d) { return d >= VEER_DTYPE_I8 && d <= VEER_DTYPE_U64; }
+static inline bool veer_dtype_is_float(veer_dtype_t d) {
+    return d >= VEER_DTYPE_F32 && d <= VEER_DTYPE_BF16;
+}
+static inline bool veer_dtype_is_signed(veer_dtype_t d) {
+    return d >= VEER_DTYPE_I8 && d <= VEER_DTYPE_I64;
+}
+static inline bool veer_dtype_is_integer(veer_dtype_t d) {
+    return d >= VEER_DTYPE_I8 && d <= VEER_DTYPE_U64;
+}
 
 enum { VEER_MAX_RANK = 10 };
 /* No tensor holds more bytes than this; keeps every product of dims far from overflow. */

@@ -1,5 +1,6 @@
-/* The compiled plan: data that the runtime executes and that an artefact is written from. A list of calls, each a kernel
- * with buffers; loops are calls too, their bodies stand right behind them. It knows nothing of graphs or compilers.
+/* The compiled plan: data that the runtime executes and that an artefact is written from. A list of calls, each a
+ * kernel with buffers; loops are calls too, their bodies stand right behind them. It knows nothing of graphs or
+ * compilers.
  *
  *     veer_plan_t *plan;  VEER_TRY(veer_plan_create(allocator, &plan));      // a backend fills it (veer_plan_add_*)
  *     veer_exec_t *exec;  VEER_TRY(veer_exec_create(plan, &exec));           // the arena of one run at a time
@@ -36,7 +37,8 @@ typedef enum veer_kernel_result_e {
 } veer_kernel_result_t;
 
 /* Does work items [begin, end); called once per thread with its share (or once in all, see veer_call_desc_t.team). Each
- * item's result must not depend on how items are shared out. Also the signature of LLVM-compiled kernels (i32 (ptr)). */
+ * item's result must not depend on how items are shared out. Also the signature of LLVM-compiled kernels (i32 (ptr)).
+ */
 typedef int (*veer_kernel_fn)(const veer_kernel_args_t *args);
 
 /* ---- buffers ---- */
@@ -60,7 +62,12 @@ typedef struct veer_buf_s {
 /* ---- building (used by backends) ---- */
 typedef enum veer_phase_e {
     VEER_PHASE_SETUP, /* before the loop: hoisted tables, condition-only values */
-    VEER_PHASE_DENOISER, VEER_PHASE_CLASSIFIER, VEER_PHASE_GRADIENT, VEER_PHASE_STEP, VEER_PHASE_DECODE, VEER_PHASE_OTHER,
+    VEER_PHASE_DENOISER,
+    VEER_PHASE_CLASSIFIER,
+    VEER_PHASE_GRADIENT,
+    VEER_PHASE_STEP,
+    VEER_PHASE_DECODE,
+    VEER_PHASE_OTHER,
     VEER_PHASE_COUNT
 } veer_phase_t;
 const char *veer_phase_name(veer_phase_t phase);
@@ -71,13 +78,13 @@ typedef struct veer_call_desc_s {
     const char *reason;  /* why this implementation, copied; may be NULL */
     veer_phase_t phase;
     veer_kernel_fn fn;
-    const void *params;  /* borrowed: must live as long as the plan (veer_plan_alloc, veer_plan_on_destroy) */
+    const void *params; /* borrowed: must live as long as the plan (veer_plan_alloc, veer_plan_on_destroy) */
     const veer_buf_t *bufs;
     int buf_count;
-    int64_t work_items;  /* at least 1 */
-    bool team;           /* the kernel runs its own OpenMP team: called once with [0, work_items) from outside any team */
-    size_t scratch_bytes; /* per thread */
-    double flops, bytes; /* per execution, for the profile */
+    int64_t work_items; /* at least 1 */
+    bool team; /* the kernel runs its own OpenMP team: called once with [0, work_items) from outside any team */
+    size_t scratch_bytes;       /* per thread */
+    double flops, bytes;        /* per execution, for the profile */
     const char *const *origins; /* ONNX node names, copied */
     int origin_count;
 } veer_call_desc_t;
@@ -92,9 +99,11 @@ VEER_MUST_USE veer_status_t veer_plan_add_input(veer_plan_t *plan, const char *n
 VEER_MUST_USE veer_status_t veer_plan_add_output(veer_plan_t *plan, const char *name, veer_type_t type);
 VEER_MUST_USE veer_status_t veer_plan_add_call(veer_plan_t *plan, const veer_call_desc_t *desc);
 /* dst[0..bytes) = src[0..bytes). */
-VEER_MUST_USE veer_status_t veer_plan_add_copy(veer_plan_t *plan, veer_buf_t dst, veer_buf_t src, size_t size_bytes, veer_phase_t phase);
-/* Calls added until veer_plan_end_loop are its body. `index`: an i64 in the arena that holds the iteration. `main_loop`: the
- * sampling loop, whose steps are reported to the progress callback and whose number may be lowered at run time. */
+VEER_MUST_USE veer_status_t veer_plan_add_copy(veer_plan_t *plan, veer_buf_t dst, veer_buf_t src, size_t size_bytes,
+                                               veer_phase_t phase);
+/* Calls added until veer_plan_end_loop are its body. `index`: an i64 in the arena that holds the iteration.
+ * `main_loop`: the sampling loop, whose steps are reported to the progress callback and whose number may be lowered at
+ * run time. */
 VEER_MUST_USE veer_status_t veer_plan_begin_loop(veer_plan_t *plan, int64_t trip, veer_buf_t index, bool main_loop);
 VEER_MUST_USE veer_status_t veer_plan_end_loop(veer_plan_t *plan);
 void veer_plan_set_arena_bytes(veer_plan_t *plan, size_t size_bytes);
@@ -133,7 +142,8 @@ typedef struct veer_step_info_s {
 typedef struct veer_run_options_s {
     int threads;   /* <= 0: physical cores */
     int64_t steps; /* of the main loop; 0: all of its table */
-    /* Called after each step of the main loop, on the calling thread; nonzero stops the run with VEER_ERR_INTERRUPTED. */
+    /* Called after each step of the main loop, on the calling thread; nonzero stops the run with VEER_ERR_INTERRUPTED.
+     */
     int (*progress)(const veer_step_info_t *info, void *user);
     void *user;
     double *call_seconds; /* NULL, or one entry per call: its time is added */

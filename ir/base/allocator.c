@@ -18,7 +18,9 @@ static void system_free(void *user, void *ptr) {
     free(ptr);
 }
 
-veer_allocator_t veer_allocator_system(void) { return (veer_allocator_t){system_alloc, system_free, NULL}; }
+veer_allocator_t veer_allocator_system(void) {
+    return (veer_allocator_t){system_alloc, system_free, NULL};
+}
 
 void *veer_alloc(veer_allocator_t allocator, size_t size_bytes) {
     return allocator.alloc(allocator.user, size_bytes ? size_bytes : 1);

@@ -31,7 +31,11 @@ void veer_free(veer_allocator_t allocator, void *ptr);
 char *veer_strdup(veer_allocator_t allocator, const char *text);
 
 /* Arithmetic on sizes that come from files: false (and *out untouched) where the result does not fit. */
-static inline bool veer_size_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool veer_size_add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+static inline bool veer_size_mul(size_t a, size_t b, size_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline bool veer_size_add(size_t a, size_t b, size_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
 
 #endif

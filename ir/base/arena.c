@@ -42,7 +42,10 @@ void *veer_arena_alloc(veer_arena_t *arena, size_t size_bytes) {
     size_t at = block ? (block->used_bytes + align - 1) & ~(align - 1) : 0;
     if (!block || at > block->size_bytes || size_bytes > block->size_bytes - at) {
         block = add_block(arena, size_bytes ? size_bytes : 1);
-        if (!block) return NULL;
+        if (!block) {
+            arena->failed = true;
+            return NULL;
+        }
         at = 0;
     }
     block->used_bytes = at + size_bytes;
@@ -67,4 +70,6 @@ char *veer_arena_strndup(veer_arena_t *arena, const char *text, size_t length) {
     return copy;
 }
 
-char *veer_arena_strdup(veer_arena_t *arena, const char *text) { return veer_arena_strndup(arena, text, strlen(text)); }
+char *veer_arena_strdup(veer_arena_t *arena, const char *text) {
+    return veer_arena_strndup(arena, text, strlen(text));
+}

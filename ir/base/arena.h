@@ -16,6 +16,7 @@ typedef struct veer_arena_s {
     veer_allocator_t allocator;
     veer_arena_block_t *head; /* newest block first */
     size_t used_bytes;        /* sum over all allocations, for reports */
+    bool failed;              /* some allocation failed: for edits that cannot report it where it happens */
 } veer_arena_t;
 
 void veer_arena_init(veer_arena_t *arena, veer_allocator_t allocator);

@@ -17,7 +17,9 @@ struct veer_status_s {
 static struct veer_status_s out_of_memory_status = {
     .code = VEER_ERR_RESOURCE, .message = (char *)"out of memory", .file = __FILE__, .line = __LINE__};
 
-veer_status_t veer_out_of_memory(void) { return &out_of_memory_status; }
+veer_status_t veer_out_of_memory(void) {
+    return &out_of_memory_status;
+}
 
 static char *format_text(const char *format, va_list args) {
     char *text = NULL;
@@ -99,7 +101,9 @@ veer_status_t veer_status_join(veer_status_t first, veer_status_t second) {
     return first;
 }
 
-veer_code_t veer_status_code(veer_status_t status) { return status ? status->code : VEER_OK; }
+veer_code_t veer_status_code(veer_status_t status) {
+    return status ? status->code : VEER_OK;
+}
 
 size_t veer_status_count(veer_status_t status) {
     size_t n = 0;

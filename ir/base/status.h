@@ -33,7 +33,9 @@ typedef struct veer_status_s *veer_status_t;
 #define VEER_MUST_USE     __attribute__((warn_unused_result))
 #define VEER_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-static inline VEER_MUST_USE veer_status_t veer_ok(void) { return NULL; }
+static inline VEER_MUST_USE veer_status_t veer_ok(void) {
+    return NULL;
+}
 
 /* A new error. When its own memory cannot be had, the static out-of-memory status takes its place. */
 VEER_MUST_USE veer_status_t veer_error_at(const char *file, int line, veer_code_t code, const char *format, ...)
@@ -43,9 +45,12 @@ VEER_MUST_USE veer_status_t veer_error_at(const char *file, int line, veer_code_
 VEER_MUST_USE veer_status_t veer_out_of_memory(void);
 
 /* Each takes `status`, changes it and gives it back; NULL (all is well) passes through unchanged. */
-VEER_MUST_USE veer_status_t veer_status_where(veer_status_t status, const char *format, ...) VEER_PRINTF(2, 3); /* adds "where: " in front */
-VEER_MUST_USE veer_status_t veer_status_note(veer_status_t status, const char *format, ...) VEER_PRINTF(2, 3);  /* adds a line "note: ..." */
-VEER_MUST_USE veer_status_t veer_status_help(veer_status_t status, const char *format, ...) VEER_PRINTF(2, 3);  /* adds a line "help: ..." */
+VEER_MUST_USE veer_status_t veer_status_where(veer_status_t status, const char *format, ...)
+    VEER_PRINTF(2, 3); /* adds "where: " in front */
+VEER_MUST_USE veer_status_t veer_status_note(veer_status_t status, const char *format, ...)
+    VEER_PRINTF(2, 3); /* adds a line "note: ..." */
+VEER_MUST_USE veer_status_t veer_status_help(veer_status_t status, const char *format, ...)
+    VEER_PRINTF(2, 3); /* adds a line "help: ..." */
 /* All errors of `first`, then those of `second`; takes both, either may be NULL. The code is the first one's. */
 VEER_MUST_USE veer_status_t veer_status_join(veer_status_t first, veer_status_t second);
 
@@ -61,7 +66,9 @@ const char *veer_status_details(veer_status_t status, size_t i);
 const char *veer_status_origin(veer_status_t status, size_t i, int *out_line);
 void veer_status_free(veer_status_t status);
 /* Drops an error on purpose. */
-static inline void veer_status_ignore(veer_status_t status) { veer_status_free(status); }
+static inline void veer_status_ignore(veer_status_t status) {
+    veer_status_free(status);
+}
 
 #define VEER_TRY(expression)                                                                                           \
     do {                                                                                                               \
