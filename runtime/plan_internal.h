@@ -1,0 +1,47 @@
+/* The records behind plan.h; only runtime/plan.c and runtime/exec.c may include this. */
+#ifndef VEER_RUNTIME_PLAN_INTERNAL_H
+#define VEER_RUNTIME_PLAN_INTERNAL_H
+
+#include "ir/base/arena.h"
+#include "runtime/plan.h"
+
+typedef struct veer_call_s {
+    veer_call_info_t info;
+    veer_kernel_fn fn;
+    const void *params;
+    veer_buf_t *bufs; /* copies: destination, source; loops: the index */
+    int buf_count;
+    bool team;
+    size_t scratch_bytes;
+    size_t copy_bytes;
+    int64_t trip;
+    bool main_loop;
+    int body_end; /* loops: the first call behind the body */
+} veer_call_t;
+
+typedef struct veer_port_s {
+    const char *name;
+    veer_type_t type;
+} veer_port_t;
+
+typedef struct veer_plan_release_s {
+    struct veer_plan_release_s *next;
+    void (*release)(void *);
+    void *object;
+} veer_plan_release_t;
+
+struct veer_plan_s {
+    veer_allocator_t allocator;
+    veer_arena_t arena;
+    veer_call_t *calls;
+    int call_count, call_capacity;
+    veer_port_t *inputs, *outputs;
+    int input_count, output_count, input_capacity, output_capacity;
+    int open_loops[8], open_loop_count;
+    size_t arena_bytes;
+    size_t scratch_bytes; /* the largest of any call, per thread */
+    int most_bufs;        /* of any call */
+    veer_plan_release_t *releases;
+};
+
+#endif
