@@ -173,16 +173,10 @@ static veer_type_t stacked(const veer_type_t *type, int64_t count) {
     return out;
 }
 
-/* Results of loop, fused and call nodes. */
+/* Results of loop and fused nodes. */
 static veer_status_t infer_by_region(const veer_graph_t *g, veer_node_t node, veer_type_t *out_types, int *out_count) {
     veer_op_t op = veer_node_op(g, node);
     veer_region_t body = veer_node_body(g, node);
-    if (op == VEER_OP_CALL) {
-        const char *callee = veer_node_string(g, node, "callee");
-        veer_func_t func = veer_graph_find_func(g, callee);
-        if (!func.i) return veer_error(VEER_ERR_UNSUPPORTED, "op 'call': there is no function '%s'", callee);
-        body = veer_func_body(g, func);
-    }
     int count = veer_region_result_count(g, body), carried = op == VEER_OP_LOOP ? veer_node_in_count(g, node) : count;
     if (count < carried)
         return veer_error(VEER_ERR_UNSUPPORTED, "op 'loop': the body yields %d values, expected at least %d", count,
@@ -204,9 +198,66 @@ static veer_status_t infer_by_region(const veer_graph_t *g, veer_node_t node, ve
     return veer_ok();
 }
 
+static veer_status_t check_argument(const veer_graph_t *g, veer_node_t node, int i, const veer_type_t *want) {
+    char a[VEER_TYPE_TEXT_BYTES], b[VEER_TYPE_TEXT_BYTES];
+    veer_value_t given = veer_node_in(g, node, i);
+    if (given.i && veer_type_equal(veer_value_type(g, given), want)) return veer_ok();
+    return veer_error(VEER_ERR_UNSUPPORTED, "argument %d of '%s' is %s, expected %s", i,
+                      veer_node_string(g, node, "callee"),
+                      given.i ? veer_type_text(veer_value_type(g, given), a) : "absent", veer_type_text(want, b));
+}
+
+/* Results of call and grad nodes. */
+static veer_status_t infer_by_callee(const veer_graph_t *g, veer_node_t node, veer_type_t *out_types, int *out_count) {
+    const char *callee = veer_node_string(g, node, "callee");
+    veer_func_t func = veer_graph_find_func(g, callee);
+    if (!func.i) return veer_error(VEER_ERR_UNSUPPORTED, "there is no function '%s'", callee);
+    bool grad = veer_node_op(g, node) == VEER_OP_GRAD;
+    veer_region_t body = veer_func_body(g, func);
+    int args = veer_region_arg_count(g, body), results = veer_region_result_count(g, body), wrt_count = 0;
+    if (veer_node_in_count(g, node) != args + grad)
+        return veer_error(VEER_ERR_UNSUPPORTED, "%d operands for '%s', expected %d", veer_node_in_count(g, node),
+                          callee, args + grad);
+    for (int i = 0; i < args; i++)
+        VEER_TRY(check_argument(g, node, i, veer_value_type(g, veer_region_arg(g, body, i))));
+    for (int i = 0; i < results; i++) out_types[i] = *veer_value_type(g, veer_region_result(g, body, i));
+    if (grad) {
+        int64_t of = veer_node_int(g, node, "of");
+        if (of < 0 || of >= results)
+            return veer_error(VEER_ERR_UNSUPPORTED, "of is %lld, but '%s' has %d results", (long long)of, callee,
+                              results);
+        VEER_TRY(check_argument(g, node, args, &out_types[of]));
+        const int64_t *wrt = veer_node_ints(g, node, "wrt", &wrt_count);
+        for (int i = 0; i < wrt_count; i++) {
+            if (wrt[i] < 0 || wrt[i] >= args)
+                return veer_error(VEER_ERR_UNSUPPORTED, "wrt names argument %lld, but '%s' has %d", (long long)wrt[i],
+                                  callee, args);
+            out_types[results + i] = *veer_value_type(g, veer_region_arg(g, body, (int)wrt[i]));
+        }
+    }
+    *out_count = results + wrt_count;
+    return veer_ok();
+}
+
+static bool has_callee(veer_op_t op) {
+    return op == VEER_OP_CALL || op == VEER_OP_GRAD;
+}
+
+int veer_node_result_limit(const veer_graph_t *g, veer_node_t node) {
+    veer_op_t op = veer_node_op(g, node);
+    if (!has_callee(op))
+        return veer_node_body(g, node).i ? veer_region_result_count(g, veer_node_body(g, node)) : VEER_OP_MAX_RESULTS;
+    veer_func_t func = veer_graph_find_func(g, veer_node_string(g, node, "callee"));
+    int count = func.i ? veer_region_result_count(g, veer_func_body(g, func)) : 0, wrt = 0;
+    if (op == VEER_OP_GRAD) veer_node_ints(g, node, "wrt", &wrt);
+    return count + wrt;
+}
+
 veer_status_t veer_node_infer(const veer_graph_t *g, veer_node_t node, veer_type_t *out_types, int *out_count) {
     const veer_node_rec_t *n = &g->nodes[node.i];
-    if (n->op == VEER_OP_CALL || n->body.i) return infer_by_region(g, node, out_types, out_count);
+    if (has_callee(n->op))
+        return veer_status_where(infer_by_callee(g, node, out_types, out_count), "op '%s'", veer_op_name(n->op));
+    if (n->body.i) return infer_by_region(g, node, out_types, out_count);
     return infer_by_rule(g, n->op, n->in, n->in_count, n->attrs, out_types, out_count);
 }
 
@@ -217,10 +268,8 @@ static veer_status_t add_origins(veer_builder_t *b, veer_node_t node) {
     return b->origin ? veer_node_add_origin(b->graph, node, b->origin) : veer_ok();
 }
 
-/* A call's results are its callee's; known at once, unlike those of a loop whose body is still empty. */
-static veer_status_t set_call_results(veer_graph_t *g, veer_node_t node) {
-    veer_func_t func = veer_graph_find_func(g, veer_node_string(g, node, "callee"));
-    int count = func.i ? veer_region_result_count(g, veer_func_body(g, func)) : 0;
+static veer_status_t infer_results(veer_graph_t *g, veer_node_t node) {
+    int count = veer_node_result_limit(g, node);
     veer_type_t *types = veer_arena_array(veer_graph_arena(g), (size_t)count + 1, sizeof *types);
     if (!types) return veer_out_of_memory();
     VEER_TRY(veer_node_infer(g, node, types, &count));
@@ -239,7 +288,7 @@ static veer_status_t build_node(veer_builder_t *b, veer_op_t op, const veer_valu
         b->graph->nodes[out_node->i].body = body;
     }
     VEER_TRY(add_origins(b, *out_node));
-    if (op == VEER_OP_CALL) return set_call_results(b->graph, *out_node);
+    if (has_callee(op)) return infer_results(b->graph, *out_node); /* a loop's body is still empty: see finish */
     return veer_graph_set_results(b->graph, *out_node, types, count);
 }
 
@@ -314,10 +363,7 @@ veer_node_t veer_builder_fused(veer_builder_t *b, const char *kind, const veer_v
 
 static void finish_region_node(veer_builder_t *b, veer_node_t node) {
     if (b->status) return;
-    int count = veer_region_result_count(b->graph, veer_node_body(b->graph, node));
-    veer_type_t *types = veer_arena_array(veer_graph_arena(b->graph), (size_t)count + 1, sizeof *types);
-    veer_status_t status = types ? veer_node_infer(b->graph, node, types, &count) : veer_out_of_memory();
-    if (!status) status = veer_graph_set_results(b->graph, node, types, count);
+    veer_status_t status = infer_results(b->graph, node);
     if (status) veer_builder_fail(b, status);
 }
 
@@ -393,4 +439,24 @@ void veer_builder_inline(veer_builder_t *b, veer_func_t callee, const veer_value
     for (int i = 0; !b->status && i < veer_region_result_count(g, body); i++)
         out[i] = mapped(map, veer_region_result(g, body, i));
     veer_free(allocator, map);
+}
+
+veer_node_t veer_builder_call(veer_builder_t *b, veer_func_t callee, const veer_value_t *args, int arg_count) {
+    return veer_build_node(b, VEER_OP_CALL, args, arg_count,
+                           VEER_ATTRS(VEER_STRING("callee", veer_func_name(b->graph, callee))));
+}
+
+veer_node_t veer_builder_grad(veer_builder_t *b, veer_func_t callee, const veer_value_t *args, int arg_count, int of,
+                              veer_value_t d_of, const int64_t *wrt, int wrt_count) {
+    veer_value_t *in =
+        b->status ? NULL : veer_arena_array(veer_graph_arena(b->graph), (size_t)arg_count + 1, sizeof *in);
+    if (!in) {
+        if (!b->status) veer_builder_fail(b, veer_out_of_memory());
+        return VEER_NO_NODE;
+    }
+    if (arg_count) memcpy(in, args, (size_t)arg_count * sizeof *in);
+    in[arg_count] = d_of;
+    return veer_build_node(b, VEER_OP_GRAD, in, arg_count + 1,
+                           VEER_ATTRS(VEER_STRING("callee", veer_func_name(b->graph, callee)), VEER_INT("of", of),
+                                      VEER_INTS("wrt", wrt, wrt_count)));
 }

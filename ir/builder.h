@@ -66,6 +66,11 @@ void veer_builder_fused_finish(veer_builder_t *b, veer_node_t fused);
 void veer_builder_inline(veer_builder_t *b, veer_func_t callee, const veer_value_t *args, int arg_count,
                          veer_value_t *out);
 
+/* A call of `callee`, and its gradient (VEER_OP_GRAD): results of result `of` by argument `wrt`, seeded with `d_of`. */
+veer_node_t veer_builder_call(veer_builder_t *b, veer_func_t callee, const veer_value_t *args, int arg_count);
+veer_node_t veer_builder_grad(veer_builder_t *b, veer_func_t callee, const veer_value_t *args, int arg_count, int of,
+                              veer_value_t d_of, const int64_t *wrt, int wrt_count);
+
 /* ---- constants ---- */
 /* Copies `data` (veer_type_bytes). */
 veer_value_t veer_const(veer_builder_t *b, veer_type_t type, const void *data);
@@ -84,12 +89,14 @@ veer_value_t veer_full(veer_builder_t *b, veer_type_t type, double value);
 /* ---- formulas; operands broadcast as in NumPy ---- */
 #define VEER_BUILDER_UNARY(X)                                                                                          \
     X(neg, NEG)                                                                                                        \
-    X(abs, ABS) X(sign, SIGN) X(exp, EXP) X(log, LOG) X(sqrt, SQRT) X(rsqrt, RSQRT) X(reciprocal, RECIPROCAL)          \
-        X(sin, SIN) X(cos, COS) X(tanh, TANH) X(sigmoid, SIGMOID) X(softplus, SOFTPLUS) X(erf, ERF) X(relu, RELU)      \
-            X(silu, SILU) X(floor, FLOOR) X(ceil, CEIL) X(round, ROUND) X(not, NOT) X(isnan, ISNAN)
+    X(abs, ABS)                                                                                                        \
+    X(sign, SIGN) X(exp, EXP) X(log, LOG) X(sqrt, SQRT) X(rsqrt, RSQRT) X(reciprocal, RECIPROCAL) X(sin, SIN)          \
+        X(cos, COS) X(tanh, TANH) X(sigmoid, SIGMOID) X(softplus, SOFTPLUS) X(erf, ERF) X(relu, RELU) X(silu, SILU)    \
+            X(floor, FLOOR) X(ceil, CEIL) X(round, ROUND) X(not, NOT) X(isnan, ISNAN)
 #define VEER_BUILDER_BINARY(X)                                                                                         \
     X(add, ADD)                                                                                                        \
-    X(sub, SUB) X(mul, MUL) X(div, DIV) X(pow, POW) X(min, MIN) X(max, MAX) X(equal, EQUAL) X(less, LESS)              \
+    X(sub, SUB)                                                                                                        \
+    X(mul, MUL) X(div, DIV) X(pow, POW) X(min, MIN) X(max, MAX) X(equal, EQUAL) X(less, LESS)                          \
         X(less_equal, LESS_EQUAL) X(and, AND) X(or, OR) X(xor, XOR)
 #define X(name, ENUM) veer_value_t veer_##name(veer_builder_t *b, veer_value_t x);
 VEER_BUILDER_UNARY(X)

@@ -133,9 +133,12 @@ VEER_MUST_USE veer_status_t veer_node_add_origins(veer_graph_t *g, veer_node_t t
 VEER_MUST_USE veer_status_t veer_node_add_origin(veer_graph_t *g, veer_node_t to, const char *name);
 
 /* The types a node's results must have, by its op's rule and, for nodes with a region or a callee, what that yields.
- * `out_types` has room for *out_count types on entry (VEER_OP_MAX_RESULTS unless the op is variadic). */
+ * `out_types` has room for *out_count types on entry, at least veer_node_result_limit. */
 VEER_MUST_USE veer_status_t veer_node_infer(const veer_graph_t *g, veer_node_t node, veer_type_t *out_types,
                                             int *out_count);
+
+/* No node of its op, callee and body has more results than this. */
+int veer_node_result_limit(const veer_graph_t *g, veer_node_t node);
 
 /* ---- values ---- */
 const veer_type_t *veer_value_type(const veer_graph_t *g, veer_value_t value); /* valid until a value is added */

@@ -106,6 +106,21 @@ const veer_op_def_t veer_op_call = {
     .grad = veer_grad_missing,
 };
 
+const veer_op_def_t veer_op_grad = {
+    .name = "grad",
+    .doc = "Reverse-mode derivative of another function: operands are its arguments, then the cotangent of its result `of`. "
+           "Results are the function's results, then one gradient per argument listed in `wrt`, of that argument's type. Pass "
+           "`gradient` replaces it by plain nodes.",
+    .in = {{"args", VEER_ANY, .variadic = true}},
+    .out = {{"results", VEER_ANY, .variadic = true}},
+    .attrs = {{"callee", VEER_ATTR_STRING, true, .doc = "name of the function"},
+              {"of", VEER_ATTR_INT, true, .doc = "index of the result that is differentiated"},
+              {"wrt", VEER_ATTR_INTS, true, .doc = "indices of the arguments, ascending"}},
+    .traits = VEER_PURE,
+    .infer = no_results,
+    .grad = veer_grad_missing,
+};
+
 /* ---- step_slice ---- */
 
 static veer_status_t step_slice_infer(veer_infer_t *c) {
