@@ -1,0 +1,157 @@
+#include "backends/llvm/emit.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum { MAX_LANES = 128 };
+
+void veer_emit_init(veer_emit_t *e, LLVMContextRef context, LLVMModuleRef module, LLVMBuilderRef builder) {
+    *e = (veer_emit_t){.context = context, .module = module, .builder = builder};
+    e->i1 = LLVMInt1TypeInContext(context);
+    e->i8 = LLVMInt8TypeInContext(context);
+    e->i32 = LLVMInt32TypeInContext(context);
+    e->i64 = LLVMInt64TypeInContext(context);
+    e->f32 = LLVMFloatTypeInContext(context);
+    e->f64 = LLVMDoubleTypeInContext(context);
+    e->ptr = LLVMPointerTypeInContext(context, 0);
+    e->nothing = LLVMVoidTypeInContext(context);
+}
+
+unsigned veer_emit_lanes(LLVMValueRef v) {
+    LLVMTypeRef type = LLVMTypeOf(v);
+    return LLVMGetTypeKind(type) == LLVMVectorTypeKind ? LLVMGetVectorSize(type) : 1;
+}
+
+LLVMTypeRef veer_emit_vector(LLVMTypeRef element, unsigned lanes) {
+    return lanes == 1 ? element : LLVMVectorType(element, lanes);
+}
+
+LLVMTypeRef veer_emit_type_like(LLVMValueRef v, LLVMTypeRef element) {
+    return veer_emit_vector(element, veer_emit_lanes(v));
+}
+
+static LLVMValueRef const_splat(LLVMValueRef scalar, unsigned lanes) {
+    assert(lanes <= MAX_LANES);
+    LLVMValueRef all[MAX_LANES];
+    for (unsigned i = 0; i < lanes; i++) all[i] = scalar;
+    return lanes == 1 ? scalar : LLVMConstVector(all, lanes);
+}
+
+LLVMValueRef veer_emit_splat(veer_emit_t *e, LLVMValueRef v, unsigned lanes) {
+    if (lanes == 1 || veer_emit_lanes(v) > 1) return v;
+    if (LLVMIsConstant(v) && !LLVMIsAGlobalValue(v)) return const_splat(v, lanes);
+    LLVMTypeRef type = LLVMVectorType(LLVMTypeOf(v), lanes);
+    LLVMValueRef one = LLVMBuildInsertElement(e->builder, LLVMGetPoison(type), v, LLVMConstInt(e->i32, 0, 0), "");
+    return LLVMBuildShuffleVector(e->builder, one, LLVMGetPoison(type), LLVMConstNull(LLVMVectorType(e->i32, lanes)),
+                                  "");
+}
+
+static LLVMTypeRef element_type(LLVMValueRef v) {
+    LLVMTypeRef type = LLVMTypeOf(v);
+    return LLVMGetTypeKind(type) == LLVMVectorTypeKind ? LLVMGetElementType(type) : type;
+}
+
+LLVMValueRef veer_emit_like(veer_emit_t *e, LLVMValueRef like, double value) {
+    (void)e;
+    return const_splat(LLVMConstReal(element_type(like), value), veer_emit_lanes(like));
+}
+
+LLVMValueRef veer_emit_like_int(veer_emit_t *e, LLVMValueRef like, int64_t value) {
+    (void)e;
+    return const_splat(LLVMConstInt(element_type(like), (uint64_t)value, 1), veer_emit_lanes(like));
+}
+
+LLVMValueRef veer_emit_i32_like(veer_emit_t *e, LLVMValueRef like, int64_t value) {
+    return const_splat(LLVMConstInt(e->i32, (uint64_t)value, 1), veer_emit_lanes(like));
+}
+
+LLVMValueRef veer_emit_i64(veer_emit_t *e, int64_t value) {
+    return LLVMConstInt(e->i64, (uint64_t)value, 1);
+}
+
+LLVMValueRef veer_emit_iota(LLVMTypeRef element, unsigned lanes) {
+    assert(lanes <= MAX_LANES);
+    LLVMValueRef all[MAX_LANES];
+    for (unsigned i = 0; i < lanes; i++) all[i] = LLVMConstInt(element, i, 0);
+    return lanes == 1 ? all[0] : LLVMConstVector(all, lanes);
+}
+
+LLVMValueRef veer_emit_intrinsic(veer_emit_t *e, const char *name, LLVMTypeRef *overloads, unsigned overload_count,
+                                 LLVMValueRef *args, unsigned arg_count) {
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    assert(id != 0);
+    LLVMValueRef function = LLVMGetIntrinsicDeclaration(e->module, id, overloads, overload_count);
+    return LLVMBuildCall2(e->builder, LLVMGlobalGetValueType(function), function, args, arg_count, "");
+}
+
+LLVMValueRef veer_emit_unary_intrinsic(veer_emit_t *e, const char *name, LLVMValueRef x) {
+    return veer_emit_intrinsic(e, name, (LLVMTypeRef[]){LLVMTypeOf(x)}, 1, &x, 1);
+}
+
+LLVMValueRef veer_emit_binary_intrinsic(veer_emit_t *e, const char *name, LLVMValueRef x, LLVMValueRef y) {
+    return veer_emit_intrinsic(e, name, (LLVMTypeRef[]){LLVMTypeOf(x)}, 1, (LLVMValueRef[]){x, y}, 2);
+}
+
+LLVMValueRef veer_emit_fma(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
+    return veer_emit_intrinsic(e, "llvm.fma", (LLVMTypeRef[]){LLVMTypeOf(a)}, 1, (LLVMValueRef[]){a, b, c}, 3);
+}
+
+LLVMValueRef veer_emit_select(veer_emit_t *e, LLVMValueRef condition, LLVMValueRef yes, LLVMValueRef no) {
+    return LLVMBuildSelect(e->builder, condition, yes, no, "");
+}
+
+LLVMValueRef veer_emit_bits(veer_emit_t *e, LLVMValueRef x) {
+    LLVMTypeRef to = element_type(x) == e->f64 ? e->i64 : e->i32;
+    return LLVMBuildBitCast(e->builder, x, veer_emit_type_like(x, to), "");
+}
+
+LLVMValueRef veer_emit_from_bits(veer_emit_t *e, LLVMValueRef bits) {
+    LLVMTypeRef to = element_type(bits) == e->i64 ? e->f64 : e->f32;
+    return LLVMBuildBitCast(e->builder, bits, veer_emit_type_like(bits, to), "");
+}
+
+LLVMValueRef veer_emit_shuffle(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b, const int *lanes, unsigned count) {
+    assert(count <= MAX_LANES);
+    LLVMValueRef picks[MAX_LANES];
+    for (unsigned i = 0; i < count; i++) picks[i] = LLVMConstInt(e->i32, (unsigned)lanes[i], 0);
+    return LLVMBuildShuffleVector(e->builder, a, b, LLVMConstVector(picks, count), "");
+}
+
+LLVMBasicBlockRef veer_emit_block(veer_emit_t *e, const char *name) {
+    return LLVMAppendBasicBlockInContext(e->context, e->function, name);
+}
+
+LLVMValueRef veer_emit_variable(veer_emit_t *e, LLVMTypeRef type) {
+    LLVMBasicBlockRef here = LLVMGetInsertBlock(e->builder), entry = LLVMGetEntryBasicBlock(e->function);
+    LLVMValueRef first = LLVMGetFirstInstruction(entry);
+    if (first)
+        LLVMPositionBuilderBefore(e->builder, first);
+    else
+        LLVMPositionBuilderAtEnd(e->builder, entry);
+    LLVMValueRef variable = LLVMBuildAlloca(e->builder, type, "");
+    LLVMPositionBuilderAtEnd(e->builder, here);
+    return variable;
+}
+
+/* Tested at the top, so an empty range does nothing. */
+veer_emit_loop_t veer_emit_loop_begin(veer_emit_t *e, LLVMValueRef begin, LLVMValueRef end, int64_t step) {
+    veer_emit_loop_t loop = {.end = end, .step = step};
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder), inside = veer_emit_block(e, "body");
+    loop.body = veer_emit_block(e, "loop");
+    loop.done = veer_emit_block(e, "done");
+    LLVMBuildBr(e->builder, loop.body);
+    LLVMPositionBuilderAtEnd(e->builder, loop.body);
+    loop.i = LLVMBuildPhi(e->builder, e->i64, "i");
+    LLVMAddIncoming(loop.i, &begin, &before, 1);
+    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, loop.i, end, ""), inside, loop.done);
+    LLVMPositionBuilderAtEnd(e->builder, inside);
+    return loop;
+}
+
+void veer_emit_loop_end(veer_emit_t *e, veer_emit_loop_t *loop) {
+    LLVMBasicBlockRef here = LLVMGetInsertBlock(e->builder);
+    LLVMValueRef next = LLVMBuildNSWAdd(e->builder, loop->i, veer_emit_i64(e, loop->step), "");
+    LLVMBuildBr(e->builder, loop->body);
+    LLVMAddIncoming(loop->i, &next, &here, 1);
+    LLVMPositionBuilderAtEnd(e->builder, loop->done);
+}

@@ -1,0 +1,31 @@
+/* The compiler proper: modules that wait for compilation, objects, symbols. */
+#ifndef VEER_BACKENDS_LLVM_JIT_H
+#define VEER_BACKENDS_LLVM_JIT_H
+
+#include "backends/llvm/emit.h"
+#include "backends/llvm/llvm.h"
+
+/* A kernel being written: an emitter positioned in its entry block, and its arguments. */
+typedef struct veer_jit_kernel_s {
+    veer_emit_t emit;
+    int id;
+    int unit;
+    LLVMValueRef bufs; /* ptr to the array of buffer pointers */
+    LLVMValueRef begin, end, scratch;
+} veer_jit_kernel_t;
+
+/* Starts a function of the kernel signature in one of the pending modules. */
+VEER_MUST_USE veer_status_t veer_jit_begin(veer_llvm_t *llvm, veer_jit_kernel_t *out_kernel);
+/* buf[i], loaded where the builder stands. */
+LLVMValueRef veer_jit_buffer(veer_jit_kernel_t *kernel, int i);
+/* Returns `result` (i32; NULL: VEER_KERNEL_OK) and closes the function. `weight`: roughly its number of instructions,
+ * to share modules out over threads. */
+void veer_jit_end(veer_llvm_t *llvm, veer_jit_kernel_t *kernel, LLVMValueRef result, double weight);
+
+/* Kernels already emitted, by the text of their structure. The kernel record is borrowed; NULL where there is none. */
+const veer_llvm_kernel_t *veer_jit_find(const veer_llvm_t *llvm, const void *key, size_t key_bytes);
+VEER_MUST_USE veer_status_t veer_jit_remember(veer_llvm_t *llvm, const void *key, size_t key_bytes,
+                                              const veer_llvm_kernel_t *kernel);
+veer_allocator_t veer_jit_allocator(const veer_llvm_t *llvm);
+
+#endif

@@ -1,0 +1,58 @@
+/* Compiles fused regions and single movement, reduction and normalisation nodes into kernels of runtime/plan.h's form,
+ * with LLVM 19 for the CPU at hand. One veer_llvm_t per plan: it holds the code and must live as long as the plan does.
+ *
+ *     veer_llvm_t *llvm;
+ *     VEER_TRY(veer_llvm_create(allocator, NULL, &llvm));
+ *     veer_llvm_kernel_t kernel;
+ *     if (veer_llvm_supports(g, node, reason, sizeof reason)) VEER_TRY(veer_llvm_emit(llvm, g, node, &kernel));
+ *     VEER_TRY(veer_llvm_finish(llvm));                      // compiles all that was emitted, in two threads
+ *     veer_kernel_fn fn = veer_llvm_symbol(llvm, kernel.id); // args->buf: operands, then results, dense row-major
+ *
+ * README.md says which regions are accepted and what they cost. Not thread-safe per object.
+ */
+#ifndef VEER_BACKENDS_LLVM_LLVM_H
+#define VEER_BACKENDS_LLVM_LLVM_H
+
+#include "ir/graph.h"
+#include "runtime/plan.h"
+
+typedef struct veer_llvm_s veer_llvm_t;
+
+typedef struct veer_llvm_kernel_s {
+    int id;               /* for veer_llvm_symbol; equal kernels share one */
+    int64_t work_items;   /* at least 1 */
+    size_t scratch_bytes; /* per thread */
+    double flops, bytes;  /* per execution: elementary functions count as 1; operands and results, each once */
+} veer_llvm_kernel_t;
+
+/* `cpu`: an LLVM CPU name ("x86-64-v3", "znver4"), or NULL for this machine with all its features. VEER_ERR_CONFIG for
+ * an unknown name. */
+VEER_MUST_USE veer_status_t veer_llvm_create(veer_allocator_t allocator, const char *cpu, veer_llvm_t **out_llvm);
+void veer_llvm_destroy(veer_llvm_t *llvm); /* NULL is allowed; the kernels are gone with it */
+
+/* Optimises and compiles what was emitted since the last call. May be called again after further emissions. */
+VEER_MUST_USE veer_status_t veer_llvm_finish(veer_llvm_t *llvm);
+/* The kernel's entry; NULL before it was finished. */
+veer_kernel_fn veer_llvm_symbol(const veer_llvm_t *llvm, int id);
+/* Its name in the objects: "veer_k<id>". Borrowed. */
+const char *veer_llvm_symbol_name(const veer_llvm_t *llvm, int id);
+/* Compiled relocatable objects, for writing an artefact: each holds some of the kernels. Borrowed. */
+int veer_llvm_object_count(const veer_llvm_t *llvm);
+const void *veer_llvm_object(const veer_llvm_t *llvm, int i, size_t *out_bytes);
+/* f32 lanes of one vector register of the target: 16, 8 or 4. */
+int veer_llvm_lanes(const veer_llvm_t *llvm);
+
+/* ---- probes: one function on its own, to measure and to test ---- */
+typedef enum veer_llvm_probe_e {
+    VEER_LLVM_PROBE_UNARY, /* buf[0][i] -> buf[1][i], f32, `op` one of the unary elementwise ops */
+    VEER_LLVM_PROBE_GELU_TANH,
+    VEER_LLVM_PROBE_POW,     /* buf[0][i], buf[1][i] -> buf[2][i] */
+    VEER_LLVM_PROBE_PHILOX,  /* block i: seed i64 at buf[0], sample, step, stream = buf[1][0..2] (i32) -> buf[2][4i..],
+                                bits */
+    VEER_LLVM_PROBE_GAUSSIAN /* the same, stream 0, deviates */
+} veer_llvm_probe_t;
+/* `lanes` elements (or blocks) are one work item. */
+VEER_MUST_USE veer_status_t veer_llvm_emit_probe(veer_llvm_t *llvm, veer_llvm_probe_t probe, veer_op_t op, int lanes,
+                                                 veer_llvm_kernel_t *out_kernel);
+
+#endif
