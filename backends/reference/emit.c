@@ -23,6 +23,7 @@ typedef struct step_s {
 
 typedef struct program_s {
     int slot_count, step_count, result_count, tensor_count; /* tensor_count: of the largest step */
+    size_t kernel_bytes;                                    /* scratch of the hungriest kernel */
     slot_t *slots;                                          /* slot 0 is "absent" */
     step_t *steps;
     int *results; /* slots whose data is copied to buffers first_result.. at the end (fused nodes) */
@@ -36,11 +37,25 @@ static size_t tensors_bytes(const program_t *p) {
     return round_up((size_t)p->tensor_count * sizeof(veer_tensor_t));
 }
 
+/* The scratch: tensors of a step, a kernel's own, then the body's values. */
+static size_t values_at(const program_t *p) {
+    return tensors_bytes(p) + p->kernel_bytes;
+}
+
+static veer_reference_call_t step_call(const step_t *step, veer_tensor_t *tensors) {
+    return (veer_reference_call_t){.op = step->op,
+                                   .attrs = step->attrs,
+                                   .in_count = step->in_count,
+                                   .out_count = step->out_count,
+                                   .in = tensors,
+                                   .out = tensors + step->in_count};
+}
+
 /* ---- running ---- */
-static void *slot_data(const slot_t *slot, const veer_kernel_args_t *args, size_t scratch_at) {
+static void *slot_data(const program_t *p, const slot_t *slot, const veer_kernel_args_t *args) {
     switch (slot->kind) {
     case SLOT_BUFFER: return args->buf[slot->at];
-    case SLOT_SCRATCH: return (char *)args->scratch + scratch_at + slot->at;
+    case SLOT_SCRATCH: return (char *)args->scratch + values_at(p) + slot->at;
     case SLOT_CONST: return (void *)slot->data;
     default: return NULL;
     }
@@ -49,26 +64,21 @@ static void *slot_data(const slot_t *slot, const veer_kernel_args_t *args, size_
 static int program_run(const veer_kernel_args_t *args) {
     const program_t *p = args->params;
     veer_tensor_t *tensors = args->scratch;
-    size_t values_at = tensors_bytes(p);
     if (args->begin >= args->end) return VEER_KERNEL_OK;
     for (int s = 0; s < p->step_count; s++) {
         const step_t *step = &p->steps[s];
         for (int i = 0; i < step->in_count + step->out_count; i++) {
             const slot_t *slot = &p->slots[step->slots[i]];
-            tensors[i] = (veer_tensor_t){slot->type, slot_data(slot, args, values_at)};
+            tensors[i] = (veer_tensor_t){slot->type, slot_data(p, slot, args)};
         }
-        veer_reference_call_t c = {.op = step->op,
-                                   .attrs = step->attrs,
-                                   .in_count = step->in_count,
-                                   .out_count = step->out_count,
-                                   .in = tensors,
-                                   .out = tensors + step->in_count};
+        veer_reference_call_t c = step_call(step, tensors);
+        c.scratch = (char *)args->scratch + tensors_bytes(p);
         veer_kernel_result_t result = veer_reference_kernel(step->op)(&c);
         if (result != VEER_KERNEL_OK) return result;
     }
     for (int i = 0; i < p->result_count; i++) {
         const slot_t *slot = &p->slots[p->results[i]];
-        memcpy(args->buf[p->first_result + i], slot_data(slot, args, values_at), veer_type_bytes(&slot->type));
+        memcpy(args->buf[p->first_result + i], slot_data(p, slot, args), veer_type_bytes(&slot->type));
     }
     return VEER_KERNEL_OK;
 }
@@ -109,6 +119,19 @@ static void add_slot(emit_t *e, veer_value_t v, slot_kind_t kind, size_t at, con
     e->slot_of[v.i] = i;
 }
 
+static veer_status_t note_kernel_scratch(emit_t *e, const step_t *step) {
+    int count = step->in_count + step->out_count;
+    veer_allocator_t allocator = veer_graph_allocator(e->g);
+    veer_tensor_t *tensors = veer_alloc_array(allocator, (size_t)count, sizeof *tensors);
+    if (!tensors) return veer_out_of_memory();
+    for (int i = 0; i < count; i++) tensors[i].type = e->p->slots[step->slots[i]].type;
+    veer_reference_call_t c = step_call(step, tensors);
+    size_t size_bytes = veer_reference_scratch_bytes(&c);
+    veer_free(allocator, tensors);
+    if (size_bytes > e->p->kernel_bytes) e->p->kernel_bytes = size_bytes;
+    return veer_ok();
+}
+
 static veer_status_t add_step(emit_t *e, veer_node_t node) {
     const veer_graph_t *g = e->g;
     step_t *step = &e->p->steps[e->p->step_count];
@@ -122,7 +145,7 @@ static veer_status_t add_step(emit_t *e, veer_node_t node) {
     for (int i = 0; i < out_count; i++) slots[in_count + i] = e->slot_of[veer_node_out(g, node, i).i];
     if (count > e->p->tensor_count) e->p->tensor_count = count;
     e->p->step_count++;
-    return veer_ok();
+    return note_kernel_scratch(e, step);
 }
 
 /* A value of the body gets room in the scratch, a constant a copy in the plan. */
@@ -199,6 +222,6 @@ veer_status_t veer_reference_emit(const veer_graph_t *g, veer_node_t node, veer_
     desc->fn = program_run;
     desc->params = p;
     desc->work_items = 1;
-    desc->scratch_bytes = tensors_bytes(p) + e.scratch_bytes;
+    desc->scratch_bytes = values_at(p) + e.scratch_bytes;
     return veer_ok();
 }

@@ -136,7 +136,8 @@ static veer_status_t index_error(const veer_reference_call_t *c) {
                       (long long)c->bad_index, (long long)c->bad_limit);
 }
 
-static veer_status_t run_kernel(const veer_graph_t *g, veer_node_t node, const veer_tensor_t *in, veer_tensor_t *out) {
+static veer_status_t run_kernel(const veer_graph_t *g, veer_node_t node, const veer_tensor_t *in,
+                                veer_allocator_t allocator, veer_tensor_t *out) {
     veer_op_t op = veer_node_op(g, node);
     veer_reference_kernel_t kernel = veer_reference_kernel(op);
     if (!kernel)
@@ -147,7 +148,11 @@ static veer_status_t run_kernel(const veer_graph_t *g, veer_node_t node, const v
                                .out_count = veer_node_out_count(g, node),
                                .in = in,
                                .out = out};
-    switch (kernel(&c)) {
+    size_t scratch_bytes = veer_reference_scratch_bytes(&c);
+    if (scratch_bytes && !(c.scratch = veer_alloc(allocator, scratch_bytes))) return veer_out_of_memory();
+    veer_kernel_result_t result = kernel(&c);
+    veer_free(allocator, c.scratch);
+    switch (result) {
     case VEER_KERNEL_OK: return veer_ok();
     case VEER_KERNEL_INDEX: return index_error(&c);
     case VEER_KERNEL_MEMORY: return veer_out_of_memory();
@@ -254,7 +259,8 @@ static veer_status_t run_node(eval_t *e, veer_node_t node) {
     for (int i = 0; !by_region && !status && i < out_count; i++)
         status = tensor_alloc(e->allocator, veer_value_type(g, veer_node_out(g, node, i)), &out[i]);
     if (!status)
-        status = by_region ? run_region_node(g, node, in, e->allocator, e->depth, out) : run_kernel(g, node, in, out);
+        status = by_region ? run_region_node(g, node, in, e->allocator, e->depth, out)
+                           : run_kernel(g, node, in, e->allocator, out);
     for (int i = 0; !status && i < out_count; i++) slot_own(e, veer_node_out(g, node, i), out[i].data);
     if (status) tensors_free(e->allocator, out, out_count);
     veer_free(e->allocator, in);
@@ -336,7 +342,7 @@ veer_status_t veer_reference_node(const veer_graph_t *g, veer_node_t node, const
         memcpy(out[0].data, veer_value_const_data(g, veer_node_out(g, node, 0)), veer_type_bytes(&out[0].type));
         return veer_ok();
     }
-    if (op != VEER_OP_FUSED && op != VEER_OP_CALL) return run_kernel(g, node, in, out);
+    if (op != VEER_OP_FUSED && op != VEER_OP_CALL) return run_kernel(g, node, in, veer_graph_allocator(g), out);
     veer_allocator_t allocator = veer_graph_allocator(g);
     veer_tensor_t *results = veer_alloc_array(allocator, (size_t)count, sizeof *results);
     veer_status_t status = results ? run_region_node(g, node, in, allocator, 0, results) : veer_out_of_memory();

@@ -15,6 +15,7 @@ typedef struct veer_reference_call_s {
     int in_count, out_count;
     const veer_tensor_t *in; /* data NULL where an optional operand is absent */
     veer_tensor_t *out;
+    void *scratch;                /* veer_reference_scratch_bytes long, 64-byte aligned */
     int64_t bad_index, bad_limit; /* set with VEER_KERNEL_INDEX: the index and the number of entries there are */
 } veer_reference_call_t;
 
@@ -27,6 +28,14 @@ typedef veer_kernel_result_t (*veer_reference_kernel_t)(veer_reference_call_t *c
 
 /* NULL where the op has none. */
 veer_reference_kernel_t veer_reference_kernel(veer_op_t op);
+
+/* What the call's `scratch` has to hold; reads op, in[].type and out[].type. */
+size_t veer_reference_scratch_bytes(const veer_reference_call_t *c);
+/* Room for a tensor's elements as doubles, in whole cache lines; 0 for an absent operand. */
+static inline size_t veer_doubles_bytes(const veer_tensor_t *t) {
+    if (t->type.dtype == VEER_DTYPE_NONE) return 0;
+    return ((size_t)veer_type_count(&t->type) * sizeof(double) + 63) & ~(size_t)63;
+}
 
 /* ---- attributes ---- */
 static inline const veer_attr_t *veer_call_attr(const veer_reference_call_t *c, const char *name) {
