@@ -29,18 +29,30 @@ veer_status_t veer_resample_init(veer_resample_t *r, const char *mode, const cha
     VEER_TRY(find_name("mode", mode, mode_names, &m));
     VEER_TRY(find_name("coordinate", coordinate, coordinate_names, &c));
     VEER_TRY(find_name("nearest_mode", nearest_mode, nearest_names, &n));
-    *r = (veer_resample_t){(veer_resample_mode_t)m, (veer_coordinate_t)c, (veer_nearest_mode_t)n, cubic_a, exclude_outside};
+    *r = (veer_resample_t){(veer_resample_mode_t)m, (veer_coordinate_t)c, (veer_nearest_mode_t)n, cubic_a,
+                           exclude_outside};
     return veer_ok();
 }
 
-veer_resample_t veer_resample_of_node(const veer_graph_t *g, veer_node_t node) {
+static const veer_attr_t *attr(const veer_attr_t *attrs, const char *name) {
+    return &attrs[veer_op_attr_index(VEER_OP_RESIZE, name)];
+}
+
+veer_resample_t veer_resample_of_attrs(const veer_attr_t *attrs) {
     veer_resample_t r = {0};
-    veer_status_t status = veer_resample_init(&r, veer_node_string(g, node, "mode"), veer_node_string(g, node, "coordinate"),
-                                              veer_node_string(g, node, "nearest_mode"), veer_node_float(g, node, "cubic_a"),
-                                              veer_node_int(g, node, "exclude_outside") != 0);
+    veer_status_t status = veer_resample_init(&r, attr(attrs, "mode")->as.s, attr(attrs, "coordinate")->as.s,
+                                              attr(attrs, "nearest_mode")->as.s, attr(attrs, "cubic_a")->as.f,
+                                              attr(attrs, "exclude_outside")->as.i != 0);
     assert(!status); /* infer has accepted these names */
     veer_status_ignore(status);
     return r;
+}
+
+veer_resample_t veer_resample_of_node(const veer_graph_t *g, veer_node_t node) {
+    veer_attr_t attrs[VEER_OP_MAX_ATTRS];
+    for (int i = 0; i < VEER_OP_MAX_ATTRS && veer_op_def(VEER_OP_RESIZE)->attrs[i].name; i++)
+        attrs[i] = *veer_node_attr(g, node, i);
+    return veer_resample_of_attrs(attrs);
 }
 
 static double coordinate_of(const veer_resample_t *r, int64_t in, int64_t out, double scale, int64_t o) {
@@ -77,7 +89,7 @@ static void cubic_weights(double a, double t, double w[4]) {
     double near[2] = {t, 1 - t}, far[2] = {1 + t, 2 - t};
     for (int i = 0; i < 2; i++) {
         double u = near[i], v = far[i];
-        w[1 + i] = ((a + 2) * u - (a + 3)) * u * u + 1;         /* |u| <= 1 */
+        w[1 + i] = ((a + 2) * u - (a + 3)) * u * u + 1;           /* |u| <= 1 */
         w[i ? 3 : 0] = ((a * v - 5 * a) * v + 8 * a) * v - 4 * a; /* 1 < |v| < 2 */
     }
 }

@@ -4,14 +4,19 @@
  *     veer_resample_t r;
  *     VEER_TRY(veer_resample_init(&r, "linear", "half_pixel", "floor", -0.75, false));
  *     veer_resample_tap_t taps[VEER_RESAMPLE_MAX_TAPS];
- *     int n = veer_resample_taps(&r, in, out, (double)out / in, o, taps);   // y[o] = sum taps[t].weight * x[taps[t].index]
+ *     int n = veer_resample_taps(&r, in, out, (double)out / in, o, taps);   // y[o] = sum taps[t].weight *
+ * x[taps[t].index]
  */
 #ifndef VEER_IR_RESAMPLE_H
 #define VEER_IR_RESAMPLE_H
 
 #include "ir/graph.h"
 
-typedef enum veer_resample_mode_e { VEER_RESAMPLE_NEAREST, VEER_RESAMPLE_LINEAR, VEER_RESAMPLE_CUBIC } veer_resample_mode_t;
+typedef enum veer_resample_mode_e {
+    VEER_RESAMPLE_NEAREST,
+    VEER_RESAMPLE_LINEAR,
+    VEER_RESAMPLE_CUBIC
+} veer_resample_mode_t;
 
 /* How an output position o maps to an input coordinate, scale = out / in; names are ONNX's. */
 typedef enum veer_coordinate_e {
@@ -47,7 +52,8 @@ enum { VEER_RESAMPLE_MAX_TAPS = 4 };
 /* From the attributes' names; VEER_ERR_UNSUPPORTED with the known ones where a name is unknown. */
 VEER_MUST_USE veer_status_t veer_resample_init(veer_resample_t *r, const char *mode, const char *coordinate,
                                                const char *nearest_mode, double cubic_a, bool exclude_outside);
-/* Of a resize node that has been checked. */
+/* Of a resize that has been checked: its attributes in the definition's order, or the node. */
+veer_resample_t veer_resample_of_attrs(const veer_attr_t *attrs);
 veer_resample_t veer_resample_of_node(const veer_graph_t *g, veer_node_t node);
 /* Fills taps for output position o of an axis; gives how many: 1, 2 or 4. in, out >= 1, scale > 0. */
 int veer_resample_taps(const veer_resample_t *r, int64_t in, int64_t out, double scale, int64_t o,

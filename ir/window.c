@@ -28,14 +28,15 @@ veer_status_t veer_window_infer(const veer_infer_t *c, const veer_type_t *weight
     veer_window_t w = {.spatial = c->in[0].rank - 2};
     char text[VEER_TYPE_TEXT_BYTES];
     if (w.spatial < 1 || w.spatial > VEER_MAX_SPATIAL)
-        return veer_error(VEER_ERR_UNSUPPORTED, "input %s has rank %d, expected 3 to %d", veer_type_text(&c->in[0], text),
-                          c->in[0].rank, VEER_MAX_SPATIAL + 2);
+        return veer_error(VEER_ERR_UNSUPPORTED, "input %s has rank %d, expected 3 to %d",
+                          veer_type_text(&c->in[0], text), c->in[0].rank, VEER_MAX_SPATIAL + 2);
     if (weight)
         for (int i = 0; i < w.spatial; i++) {
             VEER_TRY(check_entry("kernel", i, weight->dims[2 + i], 1));
             w.kernel[i] = weight->dims[2 + i];
         }
-    else VEER_TRY(read_list(c, "kernel", w.spatial, 1, w.kernel));
+    else
+        VEER_TRY(read_list(c, "kernel", w.spatial, 1, w.kernel));
     VEER_TRY(read_list(c, "strides", w.spatial, 1, w.strides));
     VEER_TRY(read_list(c, "pads_before", w.spatial, 0, w.pads_before));
     VEER_TRY(read_list(c, "pads_after", w.spatial, 0, w.pads_after));
@@ -46,23 +47,32 @@ veer_status_t veer_window_infer(const veer_infer_t *c, const veer_type_t *weight
     return veer_ok();
 }
 
-static void copy_list(const veer_graph_t *g, veer_node_t node, const char *name, int spatial, int64_t *out) {
-    int count;
-    const int64_t *v = veer_node_ints(g, node, name, &count);
-    memcpy(out, v, (size_t)spatial * sizeof *out);
+static void copy_list(veer_op_t op, const veer_attr_t *attrs, const char *name, int spatial, int64_t *out) {
+    int i = veer_op_attr_index(op, name);
+    if (i >= 0) memcpy(out, attrs[i].as.ints.v, (size_t)spatial * sizeof *out);
 }
 
-void veer_window_of_node(const veer_graph_t *g, veer_node_t node, veer_window_t *out_window) {
+veer_window_t veer_window_of_attrs(veer_op_t op, const veer_attr_t *attrs, const veer_type_t *x,
+                                   const veer_type_t *weight) {
+    veer_window_t w = {.spatial = x->rank - 2};
+    if (weight) memcpy(w.kernel, weight->dims + 2, (size_t)w.spatial * sizeof *w.kernel);
+    copy_list(op, attrs, "kernel", w.spatial, w.kernel);
+    copy_list(op, attrs, "strides", w.spatial, w.strides);
+    copy_list(op, attrs, "pads_before", w.spatial, w.pads_before);
+    copy_list(op, attrs, "pads_after", w.spatial, w.pads_after);
+    copy_list(op, attrs, "dilations", w.spatial, w.dilations);
+    copy_list(op, attrs, "output_padding", w.spatial, w.output_padding);
+    return w;
+}
+
+veer_window_t veer_window_of_node(const veer_graph_t *g, veer_node_t node) {
     veer_op_t op = veer_node_op(g, node);
-    veer_window_t w = {.spatial = veer_value_type(g, veer_node_in(g, node, 0))->rank - 2};
-    if (veer_op_attr_index(op, "kernel") >= 0) copy_list(g, node, "kernel", w.spatial, w.kernel);
-    else memcpy(w.kernel, veer_value_type(g, veer_node_in(g, node, 1))->dims + 2, (size_t)w.spatial * sizeof *w.kernel);
-    copy_list(g, node, "strides", w.spatial, w.strides);
-    copy_list(g, node, "pads_before", w.spatial, w.pads_before);
-    copy_list(g, node, "pads_after", w.spatial, w.pads_after);
-    copy_list(g, node, "dilations", w.spatial, w.dilations);
-    if (veer_op_attr_index(op, "output_padding") >= 0) copy_list(g, node, "output_padding", w.spatial, w.output_padding);
-    *out_window = w;
+    veer_attr_t attrs[VEER_OP_MAX_ATTRS];
+    for (int i = 0; i < VEER_OP_MAX_ATTRS && veer_op_def(op)->attrs[i].name; i++)
+        attrs[i] = *veer_node_attr(g, node, i);
+    bool has_weight = veer_op_attr_index(op, "kernel") < 0;
+    return veer_window_of_attrs(op, attrs, veer_value_type(g, veer_node_in(g, node, 0)),
+                                has_weight ? veer_value_type(g, veer_node_in(g, node, 1)) : NULL);
 }
 
 veer_status_t veer_window_positions(const veer_window_t *w, int i, int64_t in, bool ceil_mode, int64_t *out_positions) {
@@ -83,8 +93,8 @@ veer_status_t veer_window_positions_transposed(const veer_window_t *w, int i, in
     if (__builtin_mul_overflow(in - 1, w->strides[i], &n) || __builtin_add_overflow(n, rest, &n))
         return veer_error(VEER_ERR_UNSUPPORTED, "spatial axis %d: the output size does not fit in 64 bits", i);
     if (n < 1)
-        return veer_error(VEER_ERR_UNSUPPORTED, "spatial axis %d: the output size is %lld: the pads cut all of it away", i,
-                          (long long)n);
+        return veer_error(VEER_ERR_UNSUPPORTED, "spatial axis %d: the output size is %lld: the pads cut all of it away",
+                          i, (long long)n);
     *out_positions = n;
     return veer_ok();
 }
@@ -100,7 +110,9 @@ void veer_window_range(const veer_window_t *w, int i, int64_t o, int64_t least, 
 
 int64_t veer_window_count(const veer_window_t *w, int i, int64_t o, int64_t in, bool include_pad) {
     int64_t from, to;
-    if (include_pad) veer_window_range(w, i, o, -w->pads_before[i], in + w->pads_after[i], &from, &to);
-    else veer_window_range(w, i, o, 0, in, &from, &to);
+    if (include_pad)
+        veer_window_range(w, i, o, -w->pads_before[i], in + w->pads_after[i], &from, &to);
+    else
+        veer_window_range(w, i, o, 0, in, &from, &to);
     return to > from ? to - from : 0;
 }

@@ -1,10 +1,11 @@
 /* attention: one kernel that never needs the L x S probabilities in memory; gradient and expansion spell them out. */
-#include "ir/gradient.h"
-#include "ir/infer.h"
+#include "ir/ops/common.h"
 
 enum { Q, K, V, MASK };
 
-static bool has_mask(const veer_value_t *in, int count) { return count > MASK && in[MASK].i; }
+static bool has_mask(const veer_value_t *in, int count) {
+    return count > MASK && in[MASK].i;
+}
 
 static veer_status_t infer_ranks(const veer_infer_t *c) {
     static const char *const names[] = {"q", "k", "v"};
@@ -13,7 +14,8 @@ static veer_status_t infer_ranks(const veer_infer_t *c) {
         if (c->in[i].rank != 4)
             return veer_error(VEER_ERR_UNSUPPORTED, "%s is %s, expected rank 4: [batch, heads, length, size]", names[i],
                               veer_type_text(&c->in[i], text));
-        if (c->in[i].dtype != c->in[Q].dtype || c->in[i].dims[0] != c->in[Q].dims[0] || c->in[i].dims[1] != c->in[Q].dims[1])
+        if (c->in[i].dtype != c->in[Q].dtype || c->in[i].dims[0] != c->in[Q].dims[0] ||
+            c->in[i].dims[1] != c->in[Q].dims[1])
             return veer_error(VEER_ERR_UNSUPPORTED, "%s is %s, expected %s[%lld,%lld,...] as q is", names[i],
                               veer_type_text(&c->in[i], text), veer_dtype_name(c->in[Q].dtype),
                               (long long)c->in[Q].dims[0], (long long)c->in[Q].dims[1]);
@@ -76,8 +78,9 @@ static veer_status_t attention_expand(veer_builder_t *b, veer_expand_t *e) {
 
 const veer_op_def_t veer_op_attention = {
     .name = "attention",
-    .doc = "softmax(scale * q k^T + mask) v for q [B, H, L, D], k [B, H, S, D], v [B, H, S, Dv] and an additive mask that "
-           "broadcasts to [B, H, L, S]; gives [B, H, L, Dv].",
+    .doc =
+        "softmax(scale * q k^T + mask) v for q [B, H, L, D], k [B, H, S, D], v [B, H, S, Dv] and an additive mask that "
+        "broadcasts to [B, H, L, S]; gives [B, H, L, Dv].",
     .in = {{"q", VEER_FLOAT_ONLY, false, false},
            {"k", VEER_FLOAT_ONLY, false, false},
            {"v", VEER_FLOAT_ONLY, false, false},

@@ -1,5 +1,5 @@
-/* conv and conv_transpose. Each is the other's gradient towards x, with the same weight and window; the weight's gradient
- * of both is a convolution whose batch is the channels and whose kernel is the narrow tensor:
+/* conv and conv_transpose. Each is the other's gradient towards x, with the same weight and window; the weight's
+ * gradient of both is a convolution whose batch is the channels and whose kernel is the narrow tensor:
  *
  *     conv            narrow[n, m, o]                      = sum wide[n, c, o*stride + k*dilation - pad] w[m, c, k]
  *     conv_transpose  wide[n, c, o*stride + k*dilation - pad] += narrow[n, m, o] w[m, c, k]
@@ -7,8 +7,7 @@
  *
  * so in the last line k walks with `dilation` and o with `stride`: the two change places. "Wide" is x of conv and y of
  * conv_transpose, "narrow" the other one; w is [narrow channels, wide channels / groups, kernel...] for both. */
-#include "ir/gradient.h"
-#include "ir/infer.h"
+#include "ir/ops/common.h"
 #include "ir/window.h"
 
 /* ---- shapes ---- */
@@ -41,7 +40,8 @@ static veer_status_t infer_conv(veer_infer_t *c) {
                           "the input has %lld channels in %lld groups, the weight expects %lld channels in each",
                           (long long)x->dims[1], (long long)groups, (long long)w->dims[1]);
     if (w->dims[0] % groups)
-        return veer_error(VEER_ERR_UNSUPPORTED, "the weight gives %lld channels, expected a multiple of the %lld groups",
+        return veer_error(VEER_ERR_UNSUPPORTED,
+                          "the weight gives %lld channels, expected a multiple of the %lld groups",
                           (long long)w->dims[0], (long long)groups);
     VEER_TRY(infer_bias(c, w->dims[0]));
     VEER_TRY(veer_window_infer(c, w, &window));
@@ -80,16 +80,17 @@ static veer_value_t build(veer_builder_t *b, veer_op_t op, veer_value_t x, veer_
                           int64_t groups) {
     int n = window->spatial;
     bool transposed = op == VEER_OP_CONV_TRANSPOSE;
-    return veer_build(b, op, VEER_IN(x, w),
-                      VEER_ATTRS(VEER_INTS("strides", window->strides, n), VEER_INTS("pads_before", window->pads_before, n),
-                                 VEER_INTS("pads_after", window->pads_after, n), VEER_INTS("dilations", window->dilations, n),
-                                 VEER_INT("groups", groups),
-                                 transposed ? VEER_INTS("output_padding", window->output_padding, n)
-                                            : (veer_named_attr_t){0}));
+    return veer_build(
+        b, op, VEER_IN(x, w),
+        VEER_ATTRS(VEER_INTS("strides", window->strides, n), VEER_INTS("pads_before", window->pads_before, n),
+                   VEER_INTS("pads_after", window->pads_after, n), VEER_INTS("dilations", window->dilations, n),
+                   VEER_INT("groups", groups),
+                   transposed ? VEER_INTS("output_padding", window->output_padding, n) : (veer_named_attr_t){0}));
 }
 
 /* conv with exactly `want` positions along each spatial axis, whatever pads_after says: what the last window lacks is
- * padded, what it does not reach is cut off. VEER_NO_VALUE where all windows lie in the padding before (result zero). */
+ * padded, what it does not reach is cut off. VEER_NO_VALUE where all windows lie in the padding before (result zero).
+ */
 static veer_value_t conv_exact(veer_builder_t *b, veer_value_t x, veer_value_t w, veer_window_t window,
                                const int64_t *want, int64_t groups) {
     if (!veer_builder_ok(b)) return VEER_NO_VALUE;
@@ -147,14 +148,14 @@ static veer_value_t bias_grad(veer_builder_t *b, veer_value_t dy, int spatial) {
 /* dx: conv_transpose with the same weight; inputs behind the last window (a stride that leaves a remainder) are output
  * padding: their gradient is 0. */
 static veer_status_t conv_grad(veer_builder_t *b, veer_grad_t *g) {
-    veer_window_t window;
-    veer_window_of_node(g->graph, g->node, &window);
+    veer_window_t window = veer_window_of_node(g->graph, g->node);
     int64_t groups = veer_node_int(g->graph, g->node, "groups");
     veer_value_t dy = g->d_out[0];
     if (g->need[0]) {
         veer_window_t back = window;
         for (int i = 0; i < window.spatial; i++) {
-            int64_t in = veer_builder_type(b, g->in[0])->dims[2 + i], out = veer_builder_type(b, g->out[0])->dims[2 + i];
+            int64_t in = veer_builder_type(b, g->in[0])->dims[2 + i],
+                    out = veer_builder_type(b, g->out[0])->dims[2 + i];
             int64_t reach = (out - 1) * window.strides[i] + veer_window_extent(&window, i);
             back.output_padding[i] = in + window.pads_before[i] + window.pads_after[i] - reach;
         }
@@ -166,8 +167,7 @@ static veer_status_t conv_grad(veer_builder_t *b, veer_grad_t *g) {
 }
 
 static veer_status_t conv_transpose_grad(veer_builder_t *b, veer_grad_t *g) {
-    veer_window_t window;
-    veer_window_of_node(g->graph, g->node, &window);
+    veer_window_t window = veer_window_of_node(g->graph, g->node);
     int64_t groups = veer_node_int(g->graph, g->node, "groups");
     veer_value_t dy = g->d_out[0];
     veer_type_t x = *veer_builder_type(b, g->in[0]);
@@ -180,19 +180,25 @@ static veer_status_t conv_transpose_grad(veer_builder_t *b, veer_grad_t *g) {
 #define WINDOW_ATTRS                                                                                                   \
     {.name = "strides", .kind = VEER_ATTR_INTS, .required = true, .doc = "one per spatial axis, >= 1"},                \
         {.name = "pads_before", .kind = VEER_ATTR_INTS, .required = true, .doc = "zeros before the input, >= 0"},      \
-        {.name = "pads_after", .kind = VEER_ATTR_INTS, .required = true, .doc = "zeros after the input, >= 0"},        \
-        {.name = "dilations", .kind = VEER_ATTR_INTS, .required = true, .doc = "distance of kernel positions, >= 1"}
+        {.name = "pads_after", .kind = VEER_ATTR_INTS, .required = true, .doc = "zeros after the input, >= 0"}, {      \
+        .name = "dilations", .kind = VEER_ATTR_INTS, .required = true, .doc = "distance of kernel positions, >= 1"     \
+    }
 #define GROUPS_ATTR                                                                                                    \
-    {.name = "groups", .kind = VEER_ATTR_INT, .default_int = 1, .doc = "channels are split into this many"}
+    { .name = "groups", .kind = VEER_ATTR_INT, .default_int = 1, .doc = "channels are split into this many" }
 
-/* As matmul with K = channels * kernel of about 1024; a Winograd implementation multiplies its roundings by about 10. */
-#define CONV_TOLERANCE {.abs = 2e-4, .rel = 2e-5}
+/* As matmul with K = channels * kernel of about 1024; a Winograd implementation multiplies its roundings by about 10.
+ */
+#define CONV_TOLERANCE                                                                                                 \
+    { .abs = 2e-4, .rel = 2e-5 }
 
 const veer_op_def_t veer_op_conv = {
     .name = "conv",
-    .doc = "Cross-correlation of x [N, C, spatial...] with w [M, C/groups, kernel...], plus bias [M]: y[n, m, o] = bias[m] + "
+    .doc = "Cross-correlation of x [N, C, spatial...] with w [M, C/groups, kernel...], plus bias [M]: y[n, m, o] = "
+           "bias[m] + "
            "sum over c, k of x[n, c, o*stride + k*dilation - pad_before] w[m, c, k]. One to three spatial axes.",
-    .in = {{"x", VEER_FLOAT_ONLY, false, false}, {"w", VEER_FLOAT_ONLY, false, false}, {"bias", VEER_FLOAT_ONLY, true, false}},
+    .in = {{"x", VEER_FLOAT_ONLY, false, false},
+           {"w", VEER_FLOAT_ONLY, false, false},
+           {"bias", VEER_FLOAT_ONLY, true, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
     .attrs = {WINDOW_ATTRS, GROUPS_ATTR},
     .traits = VEER_PURE | VEER_CONTRACTION,
@@ -203,13 +209,18 @@ const veer_op_def_t veer_op_conv = {
 
 const veer_op_def_t veer_op_conv_transpose = {
     .name = "conv_transpose",
-    .doc = "The transpose of conv, x [N, C, spatial...], w [C, M/groups, kernel...], bias [M]: x[n, c, i] w[c, m, k] is added to "
-           "y[n, m, i*stride + k*dilation - pad_before]. Sizes (in-1)*stride + (kernel-1)*dilation + 1 + output_padding - pads.",
-    .in = {{"x", VEER_FLOAT_ONLY, false, false}, {"w", VEER_FLOAT_ONLY, false, false}, {"bias", VEER_FLOAT_ONLY, true, false}},
+    .doc = "The transpose of conv, x [N, C, spatial...], w [C, M/groups, kernel...], bias [M]: x[n, c, i] w[c, m, k] "
+           "is added to "
+           "y[n, m, i*stride + k*dilation - pad_before]. Sizes (in-1)*stride + (kernel-1)*dilation + 1 + "
+           "output_padding - pads.",
+    .in = {{"x", VEER_FLOAT_ONLY, false, false},
+           {"w", VEER_FLOAT_ONLY, false, false},
+           {"bias", VEER_FLOAT_ONLY, true, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
-    .attrs = {WINDOW_ATTRS,
-              {.name = "output_padding", .kind = VEER_ATTR_INTS, .required = true, .doc = "more outputs at the end, >= 0"},
-              GROUPS_ATTR},
+    .attrs =
+        {WINDOW_ATTRS,
+         {.name = "output_padding", .kind = VEER_ATTR_INTS, .required = true, .doc = "more outputs at the end, >= 0"},
+         GROUPS_ATTR},
     .traits = VEER_PURE | VEER_CONTRACTION,
     .infer = infer_conv_transpose,
     .grad = conv_transpose_grad,

@@ -1,25 +1,28 @@
 /* noise and nearest: what a sampler needs beyond a network's ops. */
-#include "ir/gradient.h"
-#include "ir/infer.h"
+#include "ir/ops/common.h"
 
 static veer_status_t infer_noise(veer_infer_t *c) {
     static const char *const names[] = {"seed", "first_sample", "step"};
     char text[VEER_TYPE_TEXT_BYTES];
     for (int i = 0; i < 3; i++)
         if (c->in[i].dtype != VEER_DTYPE_I64 || c->in[i].rank)
-            return veer_error(VEER_ERR_UNSUPPORTED, "%s is %s, expected i64[]", names[i], veer_type_text(&c->in[i], text));
+            return veer_error(VEER_ERR_UNSUPPORTED, "%s is %s, expected i64[]", names[i],
+                              veer_type_text(&c->in[i], text));
     int count;
     const int64_t *dims = veer_infer_ints(c, "dims", &count);
     int64_t stream = veer_infer_int(c, "stream");
     if (count < 1 || count > VEER_MAX_RANK)
-        return veer_error(VEER_ERR_UNSUPPORTED, "dims has %d entries, expected 1 to %d, samples first", count, VEER_MAX_RANK);
+        return veer_error(VEER_ERR_UNSUPPORTED, "dims has %d entries, expected 1 to %d, samples first", count,
+                          VEER_MAX_RANK);
     if (stream < 0 || stream > UINT32_MAX)
-        return veer_error(VEER_ERR_UNSUPPORTED, "stream is %lld, expected 0 to %lld", (long long)stream, (long long)UINT32_MAX);
+        return veer_error(VEER_ERR_UNSUPPORTED, "stream is %lld, expected 0 to %lld", (long long)stream,
+                          (long long)UINT32_MAX);
     c->out[0] = veer_type_make(VEER_DTYPE_F32, count, dims);
     VEER_TRY(veer_type_check(&c->out[0]));
     int64_t elements = veer_type_count_range(&c->out[0], 1, count); /* a counter word numbers blocks of 4 of them */
     if (elements <= (int64_t)1 << 34) return veer_ok();
-    return veer_error(VEER_ERR_UNSUPPORTED, "a sample has %lld elements, at most 2^34 have numbers", (long long)elements);
+    return veer_error(VEER_ERR_UNSUPPORTED, "a sample has %lld elements, at most 2^34 have numbers",
+                      (long long)elements);
 }
 
 static veer_status_t infer_nearest(veer_infer_t *c) {
@@ -28,8 +31,8 @@ static veer_status_t infer_nearest(veer_infer_t *c) {
     veer_type_text(in, x), veer_type_text(table, t);
     if (in->rank < 1) return veer_error(VEER_ERR_UNSUPPORTED, "x is %s, expected at least one dim", x);
     if (table->rank != 2 || table->dtype != in->dtype || table->dims[1] != in->dims[in->rank - 1])
-        return veer_error(VEER_ERR_UNSUPPORTED, "table is %s, expected %s[V,%lld] for x %s", t, veer_dtype_name(in->dtype),
-                          (long long)in->dims[in->rank - 1], x);
+        return veer_error(VEER_ERR_UNSUPPORTED, "table is %s, expected %s[V,%lld] for x %s", t,
+                          veer_dtype_name(in->dtype), (long long)in->dims[in->rank - 1], x);
     if (table->dims[0] < 1) return veer_error(VEER_ERR_UNSUPPORTED, "table is %s, expected at least one row", t);
     c->out[0] = veer_type_make(VEER_DTYPE_I64, in->rank - 1, in->dims);
     return veer_ok();
@@ -37,9 +40,12 @@ static veer_status_t infer_nearest(veer_infer_t *c) {
 
 const veer_op_def_t veer_op_noise = {
     .name = "noise",
-    .doc = "Standard normal numbers for samples first_sample + 0..dims[0]-1, by Philox4x32-10 and Box-Muller from (seed, sample, "
+    .doc = "Standard normal numbers for samples first_sample + 0..dims[0]-1, by Philox4x32-10 and Box-Muller from "
+           "(seed, sample, "
            "step, stream, element): the same wherever and whenever they are asked for. step 0 is x_T.",
-    .in = {{"seed", VEER_INTEGER, false, false}, {"first_sample", VEER_INTEGER, false, false}, {"step", VEER_INTEGER, false, false}},
+    .in = {{"seed", VEER_INTEGER, false, false},
+           {"first_sample", VEER_INTEGER, false, false},
+           {"step", VEER_INTEGER, false, false}},
     .out = {{"xi", VEER_FLOAT_ONLY, false, false}},
     .attrs = {{.name = "dims", .kind = VEER_ATTR_INTS, .required = true, .doc = "samples first"},
               {.name = "stream", .kind = VEER_ATTR_INT, .doc = "0 state noise, 1 categorical, 2.. others"}},
@@ -51,12 +57,13 @@ const veer_op_def_t veer_op_noise = {
 
 const veer_op_def_t veer_op_nearest = {
     .name = "nearest",
-    .doc = "For each vector of x [..., E] the row of table [V, E] at the least squared Euclidean distance; the lowest of equals "
+    .doc = "For each vector of x [..., E] the row of table [V, E] at the least squared Euclidean distance; the lowest "
+           "of equals "
            "(spec (17)).",
     .in = {{"x", VEER_FLOAT_ONLY, false, false}, {"table", VEER_FLOAT_ONLY, false, false}},
     .out = {{"id", VEER_INDEX, false, false}},
     .traits = VEER_PURE,
     .infer = infer_nearest,
     .grad = veer_grad_none,
-    .tol_f32 = {.abs = 0, .rel = 0}, /* an index: exact, but where two distances are equal to rounding */
+    .tol_f32 = VEER_TOL_EXACT, /* an index; two distances that are equal to rounding may be taken for each other */
 };

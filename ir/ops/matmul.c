@@ -1,6 +1,5 @@
 /* matmul of matrices in the last two dims; the dims before them broadcast. */
-#include "ir/gradient.h"
-#include "ir/infer.h"
+#include "ir/ops/common.h"
 
 /* Dims of the batch, and rows and columns as the product sees them. */
 static void split(const veer_type_t *t, bool trans, veer_type_t *out_batch, int64_t *out_rows, int64_t *out_columns) {
@@ -22,8 +21,8 @@ static veer_status_t infer_matmul(veer_infer_t *c) {
     split(a, veer_infer_int(c, "trans_a") != 0, &batch_a, &m, &k);
     split(b, veer_infer_int(c, "trans_b") != 0, &batch_b, &k_b, &n);
     if (k != k_b)
-        return veer_error(VEER_ERR_UNSUPPORTED, "inner dims of %s and %s are %lld and %lld, expected equal ones", ta, tb,
-                          (long long)k, (long long)k_b);
+        return veer_error(VEER_ERR_UNSUPPORTED, "inner dims of %s and %s are %lld and %lld, expected equal ones", ta,
+                          tb, (long long)k, (long long)k_b);
     if (!veer_type_broadcast(&batch_a, &batch_b, &out))
         return veer_error(VEER_ERR_UNSUPPORTED, "the leading dims of %s and %s do not broadcast", ta, tb);
     out.dims[out.rank++] = m;
@@ -45,13 +44,15 @@ static veer_value_t grad_a(veer_builder_t *b, veer_value_t dy, veer_value_t y, b
 }
 
 /* dB = A^T dy, likewise. A shared matrix B (a layer's weight) meets all rows of the batch in one product. */
-static veer_value_t grad_b(veer_builder_t *b, veer_value_t dy, veer_value_t x, bool shared, bool trans_a, bool trans_b) {
+static veer_value_t grad_b(veer_builder_t *b, veer_value_t dy, veer_value_t x, bool shared, bool trans_a,
+                           bool trans_b) {
     if (shared && !trans_a) dy = flatten_rows(b, dy), x = flatten_rows(b, x);
     return trans_b ? veer_matmul(b, dy, x, true, trans_a) : veer_matmul(b, x, dy, !trans_a, false);
 }
 
 static veer_status_t matmul_grad(veer_builder_t *b, veer_grad_t *g) {
-    bool trans_a = veer_node_int(g->graph, g->node, "trans_a") != 0, trans_b = veer_node_int(g->graph, g->node, "trans_b") != 0;
+    bool trans_a = veer_node_int(g->graph, g->node, "trans_a") != 0,
+         trans_b = veer_node_int(g->graph, g->node, "trans_b") != 0;
     veer_type_t type_a = *veer_builder_type(b, g->in[0]), type_b = *veer_builder_type(b, g->in[1]);
     veer_value_t dy = g->d_out[0];
     if (g->need[0]) g->d_in[0] = veer_sum_to(b, grad_a(b, dy, g->in[1], trans_a, trans_b), &type_a);
@@ -64,7 +65,8 @@ static veer_status_t matmul_grad(veer_builder_t *b, veer_grad_t *g) {
 
 const veer_op_def_t veer_op_matmul = {
     .name = "matmul",
-    .doc = "The matrix product of the last two dims, [..., M, K] x [..., K, N] to [..., M, N]; the dims before them broadcast.",
+    .doc = "The matrix product of the last two dims, [..., M, K] x [..., K, N] to [..., M, N]; the dims before them "
+           "broadcast.",
     .in = {{"a", VEER_FLOAT_ONLY, false, false}, {"b", VEER_FLOAT_ONLY, false, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
     .attrs = {{.name = "trans_a", .kind = VEER_ATTR_INT, .doc = "1: a holds [..., K, M]"},

@@ -1,7 +1,6 @@
-/* layer_norm, rms_norm and group_norm: y = xhat * scale + bias, with xhat = (x - mean(x)) * rstd over a group of elements,
- * rstd = (mean((x - mean(x))^2) + eps)^(-1/2); rms_norm leaves the mean out. */
-#include "ir/gradient.h"
-#include "ir/infer.h"
+/* layer_norm, rms_norm and group_norm: y = xhat * scale + bias, with xhat = (x - mean(x)) * rstd over a group of
+ * elements, rstd = (mean((x - mean(x))^2) + eps)^(-1/2); rms_norm leaves the mean out. */
+#include "ir/ops/common.h"
 
 /* What forward and backward share; `centre`: subtract the mean. */
 typedef struct rows_s {
@@ -52,8 +51,8 @@ static veer_status_t infer_parameter(const veer_infer_t *c, int i, const veer_ty
 }
 
 static veer_status_t infer_rows(veer_infer_t *c) {
-    int axis;
-    VEER_TRY(veer_infer_axis("axis", veer_infer_int(c, "axis"), c->in[0].rank, &axis));
+    int axis = 0;
+    VEER_TRY(veer_check_axis(veer_infer_int(c, "axis"), c->in[0].rank, &axis));
     VEER_TRY(infer_eps(c));
     veer_type_t row = veer_type_make(c->in[0].dtype, c->in[0].rank - axis, c->in[0].dims + axis);
     VEER_TRY(infer_parameter(c, 1, &row));
@@ -61,7 +60,9 @@ static veer_status_t infer_rows(veer_infer_t *c) {
     return veer_infer_same(c);
 }
 
-static bool present(const veer_value_t *in, int count, int i) { return i < count && in[i].i; }
+static bool present(const veer_value_t *in, int count, int i) {
+    return i < count && in[i].i;
+}
 
 static veer_status_t rows_grad(veer_builder_t *b, veer_grad_t *g, bool centre) {
     veer_value_t dy = g->d_out[0];
@@ -90,10 +91,18 @@ static veer_status_t rows_expand(veer_builder_t *b, veer_expand_t *e, bool centr
     return veer_builder_status(b);
 }
 
-static veer_status_t layer_norm_grad(veer_builder_t *b, veer_grad_t *g) { return rows_grad(b, g, true); }
-static veer_status_t layer_norm_expand(veer_builder_t *b, veer_expand_t *e) { return rows_expand(b, e, true); }
-static veer_status_t rms_norm_grad(veer_builder_t *b, veer_grad_t *g) { return rows_grad(b, g, false); }
-static veer_status_t rms_norm_expand(veer_builder_t *b, veer_expand_t *e) { return rows_expand(b, e, false); }
+static veer_status_t layer_norm_grad(veer_builder_t *b, veer_grad_t *g) {
+    return rows_grad(b, g, true);
+}
+static veer_status_t layer_norm_expand(veer_builder_t *b, veer_expand_t *e) {
+    return rows_expand(b, e, true);
+}
+static veer_status_t rms_norm_grad(veer_builder_t *b, veer_grad_t *g) {
+    return rows_grad(b, g, false);
+}
+static veer_status_t rms_norm_expand(veer_builder_t *b, veer_expand_t *e) {
+    return rows_expand(b, e, false);
+}
 
 /* ---- group_norm: x [N, C, ...] as [N, groups, C / groups * ...] ---- */
 
@@ -103,10 +112,11 @@ static veer_status_t infer_group_norm(veer_infer_t *c) {
     const veer_type_t *x = &c->in[0];
     int64_t groups = veer_infer_int(c, "groups");
     if (x->rank < 2)
-        return veer_error(VEER_ERR_UNSUPPORTED, "input %s has rank %d, expected at least 2", veer_type_text(x, text), x->rank);
+        return veer_error(VEER_ERR_UNSUPPORTED, "input %s has rank %d, expected at least 2", veer_type_text(x, text),
+                          x->rank);
     if (groups < 1 || x->dims[1] % groups)
-        return veer_error(VEER_ERR_UNSUPPORTED, "groups is %lld, expected a divisor of the %lld channels", (long long)groups,
-                          (long long)x->dims[1]);
+        return veer_error(VEER_ERR_UNSUPPORTED, "groups is %lld, expected a divisor of the %lld channels",
+                          (long long)groups, (long long)x->dims[1]);
     VEER_TRY(infer_eps(c));
     for (int i = 1; i < c->in_count && i < 3; i++) {
         if (!c->in[i].dtype) continue;
@@ -139,7 +149,9 @@ static veer_value_t sum_to_channels(veer_builder_t *b, veer_value_t x, int rank)
     return veer_reduce(b, VEER_OP_REDUCE_SUM, x, axes, rank - 1, false);
 }
 
-static rows_t rows_of_groups(void) { return (rows_t){.axes = {2}, .axis_count = 1, .centre = true}; }
+static rows_t rows_of_groups(void) {
+    return (rows_t){.axes = {2}, .axis_count = 1, .centre = true};
+}
 
 static veer_status_t group_norm_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_value_t dy = g->d_out[0];
@@ -172,14 +184,18 @@ static veer_status_t group_norm_expand(veer_builder_t *b, veer_expand_t *e) {
 }
 
 /* Sums of a few thousand terms of size 1 in some order, then a few roundings; scale and bias of size 1. */
-#define NORM_TOLERANCE {.abs = 5e-6, .rel = 5e-6}
+#define NORM_TOLERANCE                                                                                                 \
+    { .abs = 5e-6, .rel = 5e-6 }
 #define EPS_ATTR                                                                                                       \
-    {.name = "eps", .kind = VEER_ATTR_FLOAT, .default_float = 1e-5, .doc = "added to the variance, >= 0"}
+    { .name = "eps", .kind = VEER_ATTR_FLOAT, .default_float = 1e-5, .doc = "added to the variance, >= 0" }
 
 const veer_op_def_t veer_op_layer_norm = {
     .name = "layer_norm",
-    .doc = "(x - mean) / sqrt(variance + eps) * scale + bias over dims axis..rank-1; scale and bias broadcast to those.",
-    .in = {{"x", VEER_FLOAT_ONLY, false, false}, {"scale", VEER_FLOAT_ONLY, true, false}, {"bias", VEER_FLOAT_ONLY, true, false}},
+    .doc =
+        "(x - mean) / sqrt(variance + eps) * scale + bias over dims axis..rank-1; scale and bias broadcast to those.",
+    .in = {{"x", VEER_FLOAT_ONLY, false, false},
+           {"scale", VEER_FLOAT_ONLY, true, false},
+           {"bias", VEER_FLOAT_ONLY, true, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
     .attrs = {{.name = "axis", .kind = VEER_ATTR_INT, .required = true, .doc = "first axis of a row"}, EPS_ATTR},
     .traits = VEER_PURE | VEER_ROWWISE | VEER_COMPOSITE,
@@ -204,9 +220,12 @@ const veer_op_def_t veer_op_rms_norm = {
 
 const veer_op_def_t veer_op_group_norm = {
     .name = "group_norm",
-    .doc = "(x - mean) / sqrt(variance + eps) * scale[c] + bias[c] over each sample's groups of channels, x [N, C, ...], "
-           "scale and bias [C]; instance normalisation is groups = C.",
-    .in = {{"x", VEER_FLOAT_ONLY, false, false}, {"scale", VEER_FLOAT_ONLY, true, false}, {"bias", VEER_FLOAT_ONLY, true, false}},
+    .doc =
+        "(x - mean) / sqrt(variance + eps) * scale[c] + bias[c] over each sample's groups of channels, x [N, C, ...], "
+        "scale and bias [C]; instance normalisation is groups = C.",
+    .in = {{"x", VEER_FLOAT_ONLY, false, false},
+           {"scale", VEER_FLOAT_ONLY, true, false},
+           {"bias", VEER_FLOAT_ONLY, true, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
     .attrs = {{.name = "groups", .kind = VEER_ATTR_INT, .required = true, .doc = "a divisor of the number of channels"},
               EPS_ATTR},

@@ -1,6 +1,5 @@
 /* max_pool and avg_pool over windows of the spatial axes of x [N, C, spatial...]. */
-#include "ir/gradient.h"
-#include "ir/infer.h"
+#include "ir/ops/common.h"
 #include "ir/table.h"
 #include "ir/window.h"
 
@@ -43,7 +42,9 @@ static veer_status_t infer_max_pool(veer_infer_t *c) {
     return veer_type_check(&c->out[1]);
 }
 
-static veer_status_t infer_avg_pool(veer_infer_t *c) { return infer_pool(c, veer_infer_int(c, "count_include_pad") == 0); }
+static veer_status_t infer_avg_pool(veer_infer_t *c) {
+    return infer_pool(c, veer_infer_int(c, "count_include_pad") == 0);
+}
 
 /* ---- gradients ---- */
 
@@ -55,7 +56,8 @@ static veer_status_t max_pool_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_value_t zeros = veer_zeros(b, VEER_TYPE(x.dtype, veer_type_count(&x)));
     veer_value_t indices = veer_reshape(b, g->out[1], VEER_DIMS(veer_type_count(&y)));
     veer_value_t updates = veer_reshape(b, dy, VEER_DIMS(veer_type_count(&y)));
-    veer_value_t dx = veer_build(b, VEER_OP_SCATTER_ADD, VEER_IN(zeros, indices, updates), VEER_ATTRS(VEER_INT("axis", 0)));
+    veer_value_t dx =
+        veer_build(b, VEER_OP_SCATTER_ADD, VEER_IN(zeros, indices, updates), VEER_ATTRS(VEER_INT("axis", 0)));
     g->d_in[0] = veer_reshape_like(b, dx, &x);
     return veer_builder_status(b);
 }
@@ -85,8 +87,8 @@ static veer_value_t divide_by_counts(veer_builder_t *b, veer_value_t dy, const v
             count *= (double)veer_window_count(w, i, rest % spatial.dims[i], x->dims[2 + i], include_pad);
         table[p] = 1 / count;
     }
-    veer_value_t scaled = n && same_counts(table, n) ? veer_mul_c(b, dy, table[0])
-                                                     : veer_mul(b, dy, veer_const_table(b, spatial, table));
+    veer_value_t scaled =
+        n && same_counts(table, n) ? veer_mul_c(b, dy, table[0]) : veer_mul(b, dy, veer_const_table(b, spatial, table));
     veer_free(allocator, table);
     return scaled;
 }
@@ -114,8 +116,10 @@ static veer_value_t spread_tiles(veer_builder_t *b, veer_value_t d, const veer_w
     d = veer_reshape(b, d, 2 + 2 * w->spatial, apart);
     d = veer_reshape_like(b, veer_broadcast_to(b, d, 2 + 2 * w->spatial, tiled), &full);
     for (int i = 2; i < x->rank; i++) {
-        if (full.dims[i] > x->dims[i]) d = veer_slice_axis(b, d, i, 0, x->dims[i], 1);
-        else missing[i] = x->dims[i] - full.dims[i];
+        if (full.dims[i] > x->dims[i])
+            d = veer_slice_axis(b, d, i, 0, x->dims[i], 1);
+        else
+            missing[i] = x->dims[i] - full.dims[i];
     }
     return veer_pad_zero(b, d, none, missing);
 }
@@ -140,8 +144,7 @@ static veer_value_t spread_windows(veer_builder_t *b, veer_value_t d, veer_windo
 }
 
 static veer_status_t avg_pool_grad(veer_builder_t *b, veer_grad_t *g) {
-    veer_window_t w;
-    veer_window_of_node(g->graph, g->node, &w);
+    veer_window_t w = veer_window_of_node(g->graph, g->node);
     veer_type_t x = *veer_builder_type(b, g->in[0]);
     bool include_pad = veer_node_int(g->graph, g->node, "count_include_pad") != 0;
     veer_value_t d = divide_by_counts(b, g->d_out[0], &w, &x, include_pad);
@@ -154,12 +157,14 @@ static veer_status_t avg_pool_grad(veer_builder_t *b, veer_grad_t *g) {
         {.name = "strides", .kind = VEER_ATTR_INTS, .required = true, .doc = "one per spatial axis, >= 1"},            \
         {.name = "pads_before", .kind = VEER_ATTR_INTS, .required = true, .doc = "padding before the input, >= 0"},    \
         {.name = "pads_after", .kind = VEER_ATTR_INTS, .required = true, .doc = "padding after the input, >= 0"},      \
-        {.name = "dilations", .kind = VEER_ATTR_INTS, .required = true, .doc = "distance of window elements, >= 1"},   \
-        {.name = "ceil_mode", .kind = VEER_ATTR_INT, .doc = "1: a last window may hang over the end"}
+        {.name = "dilations", .kind = VEER_ATTR_INTS, .required = true, .doc = "distance of window elements, >= 1"}, { \
+        .name = "ceil_mode", .kind = VEER_ATTR_INT, .doc = "1: a last window may hang over the end"                    \
+    }
 
 const veer_op_def_t veer_op_max_pool = {
     .name = "max_pool",
-    .doc = "The largest element of each window of x [N, C, spatial...] (the first of equal ones; a NaN wins), and its row-major "
+    .doc = "The largest element of each window of x [N, C, spatial...] (the first of equal ones; a NaN wins), and its "
+           "row-major "
            "index in the whole x.",
     .in = {{"x", VEER_FLOAT_ONLY, false, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}, {"indices", VEER_INDEX, false, false}},
@@ -167,12 +172,13 @@ const veer_op_def_t veer_op_max_pool = {
     .traits = VEER_PURE,
     .infer = infer_max_pool,
     .grad = max_pool_grad,
-    .tol_f32 = {.abs = 0, .rel = 0}, /* a selection: exact */
+    .tol_f32 = VEER_TOL_EXACT, /* a selection */
 };
 
 const veer_op_def_t veer_op_avg_pool = {
     .name = "avg_pool",
-    .doc = "The mean of each window of x [N, C, spatial...], over the elements inside the input, or with count_include_pad over "
+    .doc = "The mean of each window of x [N, C, spatial...], over the elements inside the input, or with "
+           "count_include_pad over "
            "those inside the padded input, padding being 0.",
     .in = {{"x", VEER_FLOAT_ONLY, false, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},

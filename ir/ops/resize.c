@@ -1,7 +1,6 @@
 /* resize: separable interpolation, one axis after the other. Along each axis y = W x with a constant matrix W [out, in]
  * from ir/resample.h, so the gradient is W^T; whole repeats of each input are done by reshaping instead. */
-#include "ir/gradient.h"
-#include "ir/infer.h"
+#include "ir/ops/common.h"
 #include "ir/resample.h"
 #include "ir/table.h"
 
@@ -17,8 +16,8 @@ static veer_status_t infer_resize(veer_infer_t *c) {
                                 veer_infer_string(c, "nearest_mode"), veer_infer_float(c, "cubic_a"),
                                 veer_infer_int(c, "exclude_outside") != 0));
     if (r.mode != VEER_RESAMPLE_NEAREST && !veer_dtype_is_float(x->dtype))
-        return veer_error(VEER_ERR_UNSUPPORTED, "the input is %s, expected floats for mode %s", veer_dtype_name(x->dtype),
-                          veer_infer_string(c, "mode"));
+        return veer_error(VEER_ERR_UNSUPPORTED, "the input is %s, expected floats for mode %s",
+                          veer_dtype_name(x->dtype), veer_infer_string(c, "mode"));
     if (count != x->rank || scales->kind != VEER_ATTR_FLOATS || scales->as.floats.n != x->rank)
         return veer_error(VEER_ERR_UNSUPPORTED, "dims has %d entries and scales %d, expected %d, one per axis", count,
                           scales->kind == VEER_ATTR_FLOATS ? scales->as.floats.n : 0, x->rank);
@@ -49,8 +48,12 @@ static axis_t axis_of(const veer_graph_t *g, veer_node_t node, int axis) {
                     veer_node_floats(g, node, "scales", &count)[axis]};
 }
 
-static bool is_identity(const axis_t *a) { return veer_resample_is_identity(&a->how, a->in, a->out, a->scale); }
-static int64_t repeats(const axis_t *a) { return veer_resample_repeats(&a->how, a->in, a->out, a->scale); }
+static bool is_identity(const axis_t *a) {
+    return veer_resample_is_identity(&a->how, a->in, a->out, a->scale);
+}
+static int64_t repeats(const axis_t *a) {
+    return veer_resample_repeats(&a->how, a->in, a->out, a->scale);
+}
 
 /* W [out, in]; rows sum to 1. */
 static veer_value_t weights(veer_builder_t *b, const axis_t *a, veer_dtype_t dtype) {
@@ -79,8 +82,10 @@ static veer_value_t apply_weights(veer_builder_t *b, veer_value_t x, const axis_
     int64_t before = veer_type_count_range(&t, 0, a->axis), after = veer_type_count_range(&t, a->axis + 1, t.rank);
     int64_t size = t.dims[a->axis];
     veer_value_t w = weights(b, a, t.dtype);
-    if (after == 1) x = veer_matmul(b, veer_reshape(b, x, VEER_DIMS(before, size)), w, false, !transposed);
-    else x = veer_matmul(b, w, veer_reshape(b, x, VEER_DIMS(before, size, after)), transposed, false);
+    if (after == 1)
+        x = veer_matmul(b, veer_reshape(b, x, VEER_DIMS(before, size)), w, false, !transposed);
+    else
+        x = veer_matmul(b, w, veer_reshape(b, x, VEER_DIMS(before, size, after)), transposed, false);
     t.dims[a->axis] = transposed ? a->in : a->out;
     return veer_reshape_like(b, x, &t);
 }
@@ -143,9 +148,12 @@ static veer_status_t resize_expand(veer_builder_t *b, veer_expand_t *e) {
     for (int i = 0; i < veer_value_type(e->graph, e->in[0])->rank; i++) {
         axis_t a = axis_of(e->graph, e->node, i);
         if (is_identity(&a)) continue;
-        if (repeats(&a)) x = repeat(b, x, &a);
-        else if (a.how.mode == VEER_RESAMPLE_NEAREST) x = gather_nearest(b, x, &a);
-        else x = apply_weights(b, x, &a, false);
+        if (repeats(&a))
+            x = repeat(b, x, &a);
+        else if (a.how.mode == VEER_RESAMPLE_NEAREST)
+            x = gather_nearest(b, x, &a);
+        else
+            x = apply_weights(b, x, &a, false);
     }
     e->out[0] = x;
     return veer_builder_status(b);
@@ -153,23 +161,28 @@ static veer_status_t resize_expand(veer_builder_t *b, veer_expand_t *e) {
 
 const veer_op_def_t veer_op_resize = {
     .name = "resize",
-    .doc = "x resampled to `dims`, axis by axis: nearest picks an input, linear and cubic are weighted sums of 2 and 4; inputs "
+    .doc = "x resampled to `dims`, axis by axis: nearest picks an input, linear and cubic are weighted sums of 2 and "
+           "4; inputs "
            "outside repeat the edge. Names are those of ONNX Resize.",
     .in = {{"x", VEER_NUMERIC, false, false}},
     .out = {{"y", VEER_NUMERIC, false, false}},
-    .attrs = {{.name = "dims", .kind = VEER_ATTR_INTS, .required = true, .doc = "the output's dims, one per axis"},
-              {.name = "scales", .kind = VEER_ATTR_FLOATS, .required = true, .doc = "out / in for coordinates, one per axis"},
-              {.name = "mode", .kind = VEER_ATTR_STRING, .required = true, .doc = "nearest, linear or cubic"},
-              {.name = "coordinate",
-               .kind = VEER_ATTR_STRING,
-               .default_string = "half_pixel",
-               .doc = "half_pixel, half_pixel_symmetric, pytorch_half_pixel, align_corners or asymmetric"},
-              {.name = "nearest_mode",
-               .kind = VEER_ATTR_STRING,
-               .default_string = "round_prefer_floor",
-               .doc = "round_prefer_floor, round_prefer_ceil, floor or ceil"},
-              {.name = "cubic_a", .kind = VEER_ATTR_FLOAT, .default_float = -0.75, .doc = "the cubic kernel's parameter"},
-              {.name = "exclude_outside", .kind = VEER_ATTR_INT, .doc = "1: cubic taps outside the input weigh 0"}},
+    .attrs =
+        {{.name = "dims", .kind = VEER_ATTR_INTS, .required = true, .doc = "the output's dims, one per axis"},
+         {.name = "scales",
+          .kind = VEER_ATTR_FLOATS,
+          .required = true,
+          .doc = "out / in for coordinates, one per axis"},
+         {.name = "mode", .kind = VEER_ATTR_STRING, .required = true, .doc = "nearest, linear or cubic"},
+         {.name = "coordinate",
+          .kind = VEER_ATTR_STRING,
+          .default_string = "half_pixel",
+          .doc = "half_pixel, half_pixel_symmetric, pytorch_half_pixel, align_corners or asymmetric"},
+         {.name = "nearest_mode",
+          .kind = VEER_ATTR_STRING,
+          .default_string = "round_prefer_floor",
+          .doc = "round_prefer_floor, round_prefer_ceil, floor or ceil"},
+         {.name = "cubic_a", .kind = VEER_ATTR_FLOAT, .default_float = -0.75, .doc = "the cubic kernel's parameter"},
+         {.name = "exclude_outside", .kind = VEER_ATTR_INT, .doc = "1: cubic taps outside the input weigh 0"}},
     .traits = VEER_PURE | VEER_COMPOSITE,
     .infer = infer_resize,
     .grad = resize_grad,

@@ -1,10 +1,9 @@
 /* softmax and log_softmax along one axis. */
-#include "ir/gradient.h"
-#include "ir/infer.h"
+#include "ir/ops/common.h"
 
 static veer_status_t infer_along_axis(veer_infer_t *c) {
-    int axis;
-    VEER_TRY(veer_infer_axis("axis", veer_infer_int(c, "axis"), c->in[0].rank, &axis));
+    int axis = 0;
+    VEER_TRY(veer_check_axis(veer_infer_int(c, "axis"), c->in[0].rank, &axis));
     return veer_infer_same(c);
 }
 
@@ -63,7 +62,8 @@ const veer_op_def_t veer_op_log_softmax = {
     .doc = "x - log(sum(exp(x))) along one axis.",
     .in = {{"x", VEER_FLOAT_ONLY, false, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
-    .attrs = {{.name = "axis", .kind = VEER_ATTR_INT, .required = true, .doc = "the axis along which exp(y) sums to 1"}},
+    .attrs =
+        {{.name = "axis", .kind = VEER_ATTR_INT, .required = true, .doc = "the axis along which exp(y) sums to 1"}},
     .traits = VEER_PURE | VEER_ROWWISE | VEER_COMPOSITE,
     .infer = infer_along_axis,
     .grad = log_softmax_grad,

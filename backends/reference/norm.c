@@ -1,0 +1,68 @@
+/* layer_norm, rms_norm, group_norm */
+#include "backends/reference/block.h"
+
+#include <math.h>
+
+/* Mean (0 without centring) and 1 / sqrt(mean((x - mean)^2) + eps) of one group of elements. */
+typedef struct moments_s {
+    double mean, rstd;
+} moments_t;
+
+static moments_t moments_of(const veer_tensor_t *x, int64_t first, int64_t n, double eps, bool centre) {
+    double sum = 0, square = 0;
+    for (int64_t i = 0; centre && i < n; i++) sum += veer_load_double(x, first + i);
+    double mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        double centred = veer_load_double(x, first + i) - (centre ? mean : 0);
+        square += centred * centred;
+    }
+    return (moments_t){centre ? mean : 0, 1 / sqrt(square / (double)n + eps)};
+}
+
+/* Scale (1 where absent) or bias (0), element `at`. */
+static double parameter(const veer_reference_call_t *c, int i, int64_t at, double absent) {
+    return veer_call_has(c, i) ? veer_load_double(&c->in[i], at) : absent;
+}
+
+static void store_normalised(const veer_reference_call_t *c, int64_t i, moments_t m, int64_t scale_at,
+                             int64_t bias_at) {
+    double xhat = (veer_load_double(&c->in[0], i) - m.mean) * m.rstd;
+    veer_store_double(&c->out[0], i, xhat * parameter(c, 1, scale_at, 1) + parameter(c, 2, bias_at, 0));
+}
+
+/* layer_norm and rms_norm: a row is dims axis..rank-1; scale and bias broadcast to it. */
+static veer_kernel_result_t rows(veer_reference_call_t *c, bool centre) {
+    const veer_type_t *t = &c->in[0].type;
+    int axis = (int)veer_call_int(c, "axis");
+    veer_type_t row = veer_type_make(t->dtype, t->rank - axis, t->dims + axis);
+    int64_t n = veer_type_count(&row), count = veer_type_count_range(t, 0, axis);
+    veer_tensor_t parameters[2] = {0};
+    for (int i = 1; i <= 2; i++)
+        if (veer_call_has(c, i)) parameters[i - 1] = c->in[i];
+    for (int64_t r = 0; r < count; r++) {
+        moments_t m = moments_of(&c->in[0], r * n, n, veer_call_float(c, "eps"), centre);
+        for (veer_walk_t w = veer_walk_broadcast(&row, parameters, 2); w.i < w.count; veer_walk_next(&w))
+            store_normalised(c, r * n + w.i, m, w.at[0], w.at[1]);
+    }
+    return VEER_KERNEL_OK;
+}
+
+veer_kernel_result_t veer_reference_layer_norm(veer_reference_call_t *c) {
+    return rows(c, true);
+}
+veer_kernel_result_t veer_reference_rms_norm(veer_reference_call_t *c) {
+    return rows(c, false);
+}
+
+/* x: [N, C, size]; a group is C / groups channels of one sample. */
+veer_kernel_result_t veer_reference_group_norm(veer_reference_call_t *c) {
+    const veer_type_t *t = &c->in[0].type;
+    int64_t channels = t->dims[1], size = veer_type_count_range(t, 2, t->rank), groups = veer_call_int(c, "groups");
+    int64_t n = channels / groups * size;
+    for (int64_t r = 0; r < t->dims[0] * groups; r++) {
+        moments_t m = moments_of(&c->in[0], r * n, n, veer_call_float(c, "eps"), true);
+        for (int64_t i = r * n; i < (r + 1) * n; i++)
+            store_normalised(c, i, m, i / size % channels, i / size % channels);
+    }
+    return VEER_KERNEL_OK;
+}
