@@ -36,17 +36,15 @@ veer_status_t veer_type_check(const veer_type_t *type) {
         return veer_error(VEER_ERR_UNSUPPORTED, "a tensor of rank %d; at most %d are supported", type->rank,
                           VEER_MAX_RANK);
     int64_t bytes = (int64_t)veer_dtype_size(type->dtype);
-    bool empty = false;
     for (int i = 0; i < type->rank; i++) {
         if (type->dims[i] < 0)
             return veer_error(VEER_ERR_UNSUPPORTED, "dimension %d is %lld", i, (long long)type->dims[i]);
-        if (type->dims[i] == 0)
-            empty = true;
-        else if (__builtin_mul_overflow(bytes, type->dims[i], &bytes))
+        /* Sizes of 0 are left out: products of the other dims alone (strides, ranges) must not overflow either. */
+        if (type->dims[i] > 0 && __builtin_mul_overflow(bytes, type->dims[i], &bytes))
             bytes = INT64_MAX;
         if (bytes > VEER_MAX_TENSOR_BYTES) bytes = VEER_MAX_TENSOR_BYTES + 1;
     }
-    if (empty || bytes <= VEER_MAX_TENSOR_BYTES) return veer_ok();
+    if (bytes <= VEER_MAX_TENSOR_BYTES) return veer_ok();
     char text[VEER_TYPE_TEXT_BYTES];
     return veer_error(VEER_ERR_UNSUPPORTED, "a tensor %s is larger than the limit of %lld bytes",
                       veer_type_text(type, text), (long long)VEER_MAX_TENSOR_BYTES);

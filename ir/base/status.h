@@ -39,10 +39,10 @@ static inline VEER_MUST_USE veer_status_t veer_ok(void) {
 
 /* A new error. When its own memory cannot be had, the static out-of-memory status takes its place. */
 VEER_MUST_USE veer_status_t veer_error_at(const char *file, int line, veer_code_t code, const char *format, ...)
-    VEER_PRINTF(4, 5);
+    VEER_PRINTF(4, 5) __attribute__((returns_nonnull));
 #define veer_error(code, ...) veer_error_at(__FILE__, __LINE__, code, __VA_ARGS__)
 /* The static status (code VEER_ERR_RESOURCE) for a failed allocation; needs no memory itself. */
-VEER_MUST_USE veer_status_t veer_out_of_memory(void);
+VEER_MUST_USE veer_status_t veer_out_of_memory(void) __attribute__((returns_nonnull));
 
 /* Each takes `status`, changes it and gives it back; NULL (all is well) passes through unchanged. */
 VEER_MUST_USE veer_status_t veer_status_where(veer_status_t status, const char *format, ...)

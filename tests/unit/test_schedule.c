@@ -1,5 +1,6 @@
 /* Betas, kept steps and step tables against numbers re-derived with NumPy in double precision. */
 #include "models/schedule.h"
+#include "tests/unit/limited_allocator.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -392,16 +393,6 @@ static void test_variance_names(void **state) {
     assert_error(veer_variance_parse("fixed", &variance, &fraction), "not known");
 }
 
-/* An allocator that fails after `left` allocations. */
-static void *limited_alloc(void *user, size_t size_bytes) {
-    int *left = user;
-    return (*left)-- > 0 ? veer_alloc(veer_allocator_system(), size_bytes) : NULL;
-}
-static void limited_free(void *user, void *ptr) {
-    (void)user;
-    veer_free(veer_allocator_system(), ptr);
-}
-
 static veer_status_t make_all(veer_allocator_t a) {
     veer_schedule_options_t o = veer_schedule_options_default();
     veer_schedule_t schedule = {0};
@@ -422,7 +413,7 @@ static void test_out_of_memory(void **state) {
     (void)state;
     for (int budget = 0;; budget++) {
         int left = budget;
-        veer_status_t status = make_all((veer_allocator_t){limited_alloc, limited_free, &left});
+        veer_status_t status = make_all(limited_allocator(&left));
         if (!status) {
             assert_true(budget >= 4);
             return;
