@@ -176,7 +176,7 @@ enum { CASE_COUNT = (int)(sizeof cases / sizeof *cases) };
 /* ---- the gradient of @f ---- */
 typedef struct gradient_s {
     op_run_t run;
-    veer_func_t func;              /* @df: the arguments of @f, then dL/dy -> gradient per floating argument */
+    veer_func_t func;             /* @df: the arguments of @f, then dL/dy -> gradient per floating argument */
     int64_t wrt[OP_ROW_OPERANDS]; /* the floating arguments */
     int wrt_count;
     veer_tensor_t args[OP_ROW_OPERANDS + 1], d[OP_ROW_OPERANDS];
@@ -304,9 +304,9 @@ static void kinks(void **state) {
     expect_gradient(&(op_row_t){"relu", VEER_OP_RELU, {VALUES(VEER_DTYPE_F64, x, 3)}}, 0, (double[]){0, 0, 1});
     expect_gradient(&(op_row_t){"abs", VEER_OP_ABS, {VALUES(VEER_DTYPE_F64, x, 3)}}, 0, (double[]){-1, 0, 1});
     op_row_t power = {"pow at 0",
-                       VEER_OP_POW,
-                       {VALUES(VEER_DTYPE_F64, ((const double[]){0, 0, 0}), 3),
-                        VALUES(VEER_DTYPE_F64, ((const double[]){0, 1, 2}), 3)}};
+                      VEER_OP_POW,
+                      {VALUES(VEER_DTYPE_F64, ((const double[]){0, 0, 0}), 3),
+                       VALUES(VEER_DTYPE_F64, ((const double[]){0, 1, 2}), 3)}};
     expect_gradient(&power, 0, (double[]){0, 1, 0});
     expect_gradient(&power, 1, (double[]){0, 0, 0});
 }
