@@ -3,77 +3,86 @@
 #include "backends/reference/block.h"
 #include "backends/reference/spatial.h"
 
-/* The stretch: outputs [at, at + count) of row (o0, o1), and where input and weight of one channel pair begin. */
+/* The stretch: outputs [at, at + count) of row (o0, o1), sample n, channel m. */
 typedef struct stretch_s {
     const veer_reference_call_t *c;
     const veer_spatial_t *s;
-    int64_t o0, o1, at, count, x, w;
+    bool transposed;
+    int64_t n, m, o0, o1, at, count;
     double *sum;
 } stretch_t;
 
 /* The input position along axis i that output o and kernel position k meet, -1 where there is none. */
-static int64_t met(const veer_spatial_t *s, bool transposed, int i, int64_t o, int64_t k) {
-    const veer_window_t *w = &s->window;
-    int64_t p = transposed ? o + w->pads_before[i] - k * w->dilations[i]
-                           : o * w->strides[i] + k * w->dilations[i] - w->pads_before[i];
-    if (transposed && (p < 0 || p % w->strides[i])) return -1;
-    if (transposed) p /= w->strides[i];
-    return p < s->in[i] ? p : -1;
+static int64_t met(const stretch_t *t, int i, int64_t o, int64_t k) {
+    const veer_window_t *w = &t->s->window;
+    int64_t p = t->transposed ? o + w->pads_before[i] - k * w->dilations[i]
+                              : o * w->strides[i] + k * w->dilations[i] - w->pads_before[i];
+    if (t->transposed && (p < 0 || p % w->strides[i])) return -1;
+    if (t->transposed) p /= w->strides[i];
+    return p < t->s->in[i] ? p : -1;
 }
 
-/* Adds weight * input row for one kernel position of the last axis; `row` is the row's first element. */
-static void add_row(const stretch_t *t, bool transposed, int64_t row, int64_t k, double weight) {
-    /* outputs that meet something are `step` apart, the inputs they meet `stride` */
-    int64_t s = t->s->window.strides[2], step = transposed ? s : 1, stride = transposed ? 1 : s;
+/* Which outputs of the stretch meet something through one kernel position: `count` of them from `first`, `step` apart,
+ * and inputs from `x` (within a channel), `stride` apart. */
+typedef struct meeting_s {
+    int64_t first, step, count, x, stride;
+} meeting_t;
+
+static meeting_t meeting_of(const stretch_t *t, const int64_t k[3]) {
+    int64_t i0 = met(t, 0, t->o0, k[0]), i1 = met(t, 1, t->o1, k[1]), s = t->s->window.strides[2];
+    meeting_t m = {.step = t->transposed ? s : 1, .stride = t->transposed ? 1 : s};
+    if (i0 < 0 || i1 < 0) return m;
     int64_t first = t->at, end = t->at + t->count;
-    while (first < end && met(t->s, transposed, 2, first, k) < 0) first++;
-    while (end > first && met(t->s, transposed, 2, end - 1, k) < 0) end--;
-    if (first == end) return;
-    double x[VEER_BLOCK], *sum = t->sum + (first - t->at);
-    int64_t n = (end - 1 - first) / step + 1;
-    veer_load_block(&t->c->in[0], row + met(t->s, transposed, 2, first, k), stride, n, x);
-    for (int64_t i = 0; i < n; i++) sum[i * step] += weight * x[i];
+    while (first < end && met(t, 2, first, k[2]) < 0) first++;
+    while (end > first && met(t, 2, end - 1, k[2]) < 0) end--;
+    if (first == end) return m;
+    m.first = first - t->at;
+    m.count = (end - 1 - first) / m.step + 1;
+    m.x = (i0 * t->s->in[1] + i1) * t->s->in[2] + met(t, 2, first, k[2]);
+    return m;
 }
 
-/* One pair of channels. */
-static void add_channel(const stretch_t *t, bool transposed) {
-    const int64_t *kernel = t->s->window.kernel;
-    for (int64_t k0 = 0; k0 < kernel[0]; k0++) {
-        int64_t i0 = met(t->s, transposed, 0, t->o0, k0);
-        for (int64_t k1 = 0; i0 >= 0 && k1 < kernel[1]; k1++) {
-            int64_t i1 = met(t->s, transposed, 1, t->o1, k1);
-            for (int64_t k2 = 0; i1 >= 0 && k2 < kernel[2]; k2++)
-                add_row(t, transposed, t->x + (i0 * t->s->in[1] + i1) * t->s->in[2], k2,
-                        veer_load_double(&t->c->in[1], t->w + (k0 * kernel[1] + k1) * kernel[2] + k2));
-        }
-    }
-}
-
-/* All input channels of output channel m's group, sample n. Weights are [M, C / groups, kernel], transposed ones
- * [C, M / groups, kernel]. */
-static void add_channels(stretch_t *t, bool transposed, int64_t n, int64_t m) {
+/* One kernel position, number `at` of them, over the input channels of m's group. Weights are [M, C / groups, kernel],
+ * transposed ones [C, M / groups, kernel]. */
+static void add_position(const stretch_t *t, const meeting_t *meeting, int64_t at) {
     const int64_t *x = t->c->in[0].type.dims, *w = t->c->in[1].type.dims, *kernel = t->s->window.kernel;
-    int64_t groups = veer_call_int(t->c, "groups"), inputs = x[1] / groups,
-            outputs = t->c->out[0].type.dims[1] / groups;
+    int64_t groups = veer_call_int(t->c, "groups"), inputs = x[1] / groups;
+    int64_t outputs = t->c->out[0].type.dims[1] / groups, kernel_size = kernel[0] * kernel[1] * kernel[2];
+    double row[VEER_BLOCK], *sum = t->sum + meeting->first;
     for (int64_t i = 0; i < inputs; i++) {
-        int64_t channel = m / outputs * inputs + i;
-        t->x = (n * x[1] + channel) * t->s->in_size;
-        t->w = (transposed ? channel * w[1] + m % outputs : m * w[1] + i) * kernel[0] * kernel[1] * kernel[2];
-        add_channel(t, transposed);
+        int64_t channel = t->m / outputs * inputs + i;
+        int64_t pair = t->transposed ? channel * w[1] + t->m % outputs : t->m * w[1] + i;
+        double weight = veer_load_double(&t->c->in[1], pair * kernel_size + at);
+        veer_load_block(&t->c->in[0], (t->n * x[1] + channel) * t->s->in_size + meeting->x, meeting->stride,
+                        meeting->count, row);
+        for (int64_t o = 0; o < meeting->count; o++) sum[o * meeting->step] += weight * row[o];
     }
+}
+
+static void add_all(const stretch_t *t) {
+    const int64_t *kernel = t->s->window.kernel;
+    int64_t k[3], at = 0;
+    for (k[0] = 0; k[0] < kernel[0]; k[0]++)
+        for (k[1] = 0; k[1] < kernel[1]; k[1]++)
+            for (k[2] = 0; k[2] < kernel[2]; k[2]++) {
+                meeting_t meeting = meeting_of(t, k);
+                if (meeting.count) add_position(t, &meeting, at);
+                at++;
+            }
 }
 
 static veer_kernel_result_t convolve(veer_reference_call_t *c, bool transposed) {
     veer_spatial_t s = veer_spatial_of_call(c);
     int64_t samples = c->out[0].type.dims[0], channels = c->out[0].type.dims[1], rows = s.out[0] * s.out[1];
     double sum[VEER_BLOCK];
+    stretch_t t = {.c = c, .s = &s, .transposed = transposed, .sum = sum};
     for (int64_t row = 0; row < samples * channels * rows; row++) {
-        int64_t m = row / rows % channels, n = row / rows / channels;
-        stretch_t t = {.c = c, .s = &s, .o0 = row % rows / s.out[1], .o1 = row % s.out[1], .sum = sum};
+        t.m = row / rows % channels, t.n = row / rows / channels;
+        t.o0 = row % rows / s.out[1], t.o1 = row % s.out[1];
         for (t.at = 0; t.at < s.out[2]; t.at += VEER_BLOCK) {
             t.count = veer_least(VEER_BLOCK, s.out[2] - t.at);
-            for (int64_t i = 0; i < t.count; i++) sum[i] = veer_call_has(c, 2) ? veer_load_double(&c->in[2], m) : 0;
-            add_channels(&t, transposed, n, m);
+            for (int64_t i = 0; i < t.count; i++) sum[i] = veer_call_has(c, 2) ? veer_load_double(&c->in[2], t.m) : 0;
+            add_all(&t);
             veer_store_block(&c->out[0], row * s.out[2] + t.at, t.count, sum);
         }
     }
