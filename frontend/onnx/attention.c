@@ -1,0 +1,95 @@
+/* Attention of operator set 23: grouped heads, masks, causal masks, keys and values of the past. */
+#include "frontend/onnx/node.h"
+
+#include <math.h>
+
+/* [B, L, H * D] -> [B, H, L, D]; rank 4 stays. */
+static veer_value_t split_heads(veer_onnx_node_t *n, veer_value_t x, const char *heads_name) {
+    veer_type_t type = veer_onnx_type(n, x);
+    int64_t heads = veer_onnx_attr_int(n, heads_name, 0);
+    if (type.rank == 4 || !veer_onnx_ok(n)) return x;
+    if (type.rank != 3 || heads < 1 || type.dims[2] % heads) {
+        veer_onnx_fail(n, VEER_ERR_FILE,
+                       "an operand has %d dims, and %s is %lld: expected 4 dims, or 3 and a divisor "
+                       "of the last",
+                       type.rank, heads_name, (long long)heads);
+        return VEER_NO_VALUE;
+    }
+    x = veer_reshape(n->b, x, VEER_DIMS(type.dims[0], type.dims[1], heads, type.dims[2] / heads));
+    return veer_transpose(n->b, x, (int64_t[]){0, 2, 1, 3});
+}
+
+/* Each head of keys or values serves several heads of queries. */
+static veer_value_t repeat_heads(veer_onnx_node_t *n, veer_value_t x, int64_t heads) {
+    veer_type_t t = veer_onnx_type(n, x);
+    if (!veer_onnx_ok(n) || t.dims[1] == heads) return x;
+    if (t.dims[1] < 1 || heads % t.dims[1]) {
+        veer_onnx_fail(n, VEER_ERR_FILE, "%lld heads of queries for %lld of keys", (long long)heads,
+                       (long long)t.dims[1]);
+        return VEER_NO_VALUE;
+    }
+    int64_t each = heads / t.dims[1];
+    x = veer_reshape(n->b, x, VEER_DIMS(t.dims[0], t.dims[1], 1, t.dims[2], t.dims[3]));
+    x = veer_broadcast_to(n->b, x, VEER_DIMS(t.dims[0], t.dims[1], each, t.dims[2], t.dims[3]));
+    return veer_reshape(n->b, x, VEER_DIMS(t.dims[0], heads, t.dims[2], t.dims[3]));
+}
+
+static veer_value_t with_past(veer_onnx_node_t *n, veer_value_t x, int past) {
+    if (!veer_onnx_has_in(n, past)) return x;
+    return veer_concat(n->b, (veer_value_t[]){n->in[past], x}, 2, 2);
+}
+
+/* false -> -inf, true -> 0 */
+static veer_value_t additive(veer_onnx_node_t *n, veer_value_t mask, veer_dtype_t dtype) {
+    if (veer_onnx_type(n, mask).dtype != VEER_DTYPE_BOOL) return mask;
+    return veer_where(n->b, mask, veer_const_scalar(n->b, dtype, 0), veer_const_scalar(n->b, dtype, -(double)INFINITY));
+}
+
+/* Query i sees keys up to i + past. */
+static veer_value_t causal(veer_onnx_node_t *n, int64_t rows, int64_t columns, int64_t past) {
+    veer_type_t type = VEER_TYPE(VEER_DTYPE_BOOL, rows, columns);
+    uint8_t *sees = veer_arena_alloc(veer_graph_arena(n->b->graph), veer_type_bytes(&type) + 1);
+    if (!sees) {
+        veer_builder_fail(n->b, veer_out_of_memory());
+        return VEER_NO_VALUE;
+    }
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++) sees[i * columns + j] = j <= i + past;
+    return veer_const_view(n->b, type, sees, NULL);
+}
+
+static veer_value_t mask_of(veer_onnx_node_t *n, const veer_type_t *q, const veer_type_t *k, int64_t past) {
+    veer_value_t mask = veer_onnx_has_in(n, 3) ? additive(n, n->in[3], q->dtype) : VEER_NO_VALUE;
+    if (!veer_onnx_attr_int(n, "is_causal", 0)) return mask;
+    veer_value_t order = additive(n, causal(n, q->dims[2], k->dims[2], past), q->dtype);
+    return mask.i ? veer_add(n->b, mask, order) : order;
+}
+
+void veer_onnx_attention(veer_onnx_node_t *n) {
+    bool merged = veer_onnx_in_type(n, 0).rank == 3;
+    if (veer_onnx_attr_float(n, "softcap", 0) != 0) {
+        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "softcap is not supported");
+        return;
+    }
+    veer_value_t q = split_heads(n, n->in[0], "q_num_heads");
+    veer_value_t k = with_past(n, split_heads(n, n->in[1], "kv_num_heads"), 4);
+    veer_value_t v = with_past(n, split_heads(n, n->in[2], "kv_num_heads"), 5);
+    veer_type_t tq = veer_onnx_type(n, q), tk = veer_onnx_type(n, k);
+    if (veer_onnx_ok(n) && (tq.rank != 4 || tk.rank != 4 || veer_onnx_type(n, v).rank != 4))
+        veer_onnx_fail(n, VEER_ERR_FILE, "operands have %d and %d dims", tq.rank, tk.rank);
+    if (!veer_onnx_ok(n)) return;
+    double scale = veer_onnx_attr_float(n, "scale", 1 / sqrt((double)(tq.dims[3] > 0 ? tq.dims[3] : 1)));
+    int64_t past = veer_onnx_has_in(n, 4) ? veer_onnx_in_type(n, 4).dims[2] : 0;
+    veer_value_t mask = mask_of(n, &tq, &tk, past);
+    n->out[1] = k;
+    n->out[2] = v;
+    veer_value_t y = veer_build(n->b, VEER_OP_ATTENTION,
+                                VEER_IN(q, repeat_heads(n, k, tq.dims[1]), repeat_heads(n, v, tq.dims[1]), mask),
+                                VEER_ATTRS(VEER_FLOAT("scale", scale)));
+    veer_type_t t = veer_onnx_type(n, y);
+    if (merged && veer_onnx_ok(n)) {
+        y = veer_transpose(n->b, y, (int64_t[]){0, 2, 1, 3});
+        y = veer_reshape(n->b, y, VEER_DIMS(t.dims[0], t.dims[2], t.dims[1] * t.dims[3]));
+    }
+    n->out[0] = y;
+}
