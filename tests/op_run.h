@@ -34,7 +34,8 @@ typedef enum fill_e {
     FILL_DISTINCT, /* shuffled multiples of 1/16: no two equal, differences far above the step of finite differences */
     FILL_INDEX,    /* random whole numbers in [-limit, limit) */
     FILL_BOOL,
-    FILL_VALUES /* `values` */
+    FILL_VALUES, /* `values` */
+    FILL_CONST   /* `values`, as a constant of the graph instead of an argument */
 } fill_t;
 
 typedef struct operand_s {
@@ -80,6 +81,8 @@ typedef struct op_row_s {
 /* VALUES(VEER_DTYPE_I8, ((double[]){1, 2, 3}), 3): the shape last */
 #define VALUES(dtype, values, ...)                                                                                     \
     { FILL_VALUES, OP_TYPE(dtype, __VA_ARGS__), 0, values }
+#define CONSTANT(dtype, values, ...)                                                                                   \
+    { FILL_CONST, OP_TYPE(dtype, __VA_ARGS__), 0, values }
 #define LIST(name, ...)                                                                                                \
     VEER_INTS(name, ((const int64_t[]){__VA_ARGS__}), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
 
@@ -166,6 +169,19 @@ typedef struct op_run_s {
     veer_tensor_t args[OP_ROW_OPERANDS];
 } op_run_t;
 
+static inline bool is_argument(const operand_t *o) {
+    return o->fill != FILL_ABSENT && o->fill != FILL_CONST;
+}
+
+/* A copy of the operand's values in its type. */
+static inline veer_value_t op_run_const(veer_builder_t *b, const operand_t *o) {
+    veer_tensor_t t = tensor_make(o->type);
+    tensor_fill(&t, o, &(uint64_t){0});
+    veer_value_t value = veer_const(b, t.type, t.data);
+    tensor_free(&t);
+    return value;
+}
+
 /* Builds @f; gives the builder's status, so that tests can look at errors. */
 static inline veer_status_t op_run_build(op_run_t *r, const op_row_t *c) {
     *r = (op_run_t){.c = c};
@@ -174,13 +190,14 @@ static inline veer_status_t op_run_build(op_run_t *r, const op_row_t *c) {
     require_ok(veer_graph_create(veer_allocator_system(), &r->g));
     require_ok(veer_graph_add_func(r->g, "f", &r->func));
     veer_region_t body = veer_func_body(r->g, r->func);
+    veer_builder_t b = veer_builder_at_end(r->g, body);
     for (; in_count < OP_ROW_OPERANDS && c->in[in_count].fill; in_count++) {
         in[in_count] = VEER_NO_VALUE;
-        if (c->in[in_count].fill == FILL_ABSENT) continue;
+        if (c->in[in_count].fill == FILL_CONST) in[in_count] = op_run_const(&b, &c->in[in_count]);
+        if (!is_argument(&c->in[in_count])) continue;
         require_ok(veer_region_add_arg(r->g, body, c->in[in_count].type, "", &in[in_count]));
         r->args[r->count++].type = c->in[in_count].type;
     }
-    veer_builder_t b = veer_builder_at_end(r->g, body);
     r->node = veer_build_node(&b, c->op, in, in_count, c->attrs);
     if (veer_builder_ok(&b)) {
         veer_value_t y = veer_node_out(r->g, r->node, c->result);
@@ -199,7 +216,7 @@ static inline void op_run_init(op_run_t *r, const op_row_t *c, uint64_t seed) {
     uint64_t state = seed;
     require_ok(op_run_build(r, c));
     for (int i = 0, k = 0; i < OP_ROW_OPERANDS && c->in[i].fill; i++) {
-        if (c->in[i].fill == FILL_ABSENT) continue;
+        if (!is_argument(&c->in[i])) continue;
         r->args[k] = tensor_make(r->args[k].type);
         tensor_fill(&r->args[k++], &c->in[i], &state);
     }

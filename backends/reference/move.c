@@ -140,21 +140,22 @@ veer_kernel_result_t veer_reference_gather_elements(veer_reference_call_t *c) {
     return VEER_KERNEL_OK;
 }
 
-static void add_element(const veer_tensor_t *y, int64_t to, const veer_tensor_t *x, int64_t from) {
-    if (veer_is_exact(y))
-        veer_store_int(y, to, (int64_t)((uint64_t)veer_load_int(y, to) + (uint64_t)veer_load_int(x, from)));
-    else
-        veer_store_double(y, to, veer_load_double(y, to) + veer_load_double(x, from));
-}
-
-/* Sums are rounded term by term: where they go is known only as they come, and there is no room for doubles. */
+/* Floats add up in the scratch, a double per element of y, and are rounded once; integers add up in y itself. */
 veer_kernel_result_t veer_reference_scatter_add(veer_reference_call_t *c) {
+    const veer_tensor_t *y = &c->out[0], *updates = &c->in[2];
     int axis = (int)veer_call_int(c, "axis");
-    int64_t stride, index;
-    memcpy(c->out[0].data, c->in[0].data, veer_type_bytes(&c->out[0].type));
+    int64_t stride, index, count = veer_type_count(&y->type);
+    double *sums = veer_is_exact(y) ? NULL : c->scratch;
+    memcpy(y->data, c->in[0].data, veer_type_bytes(&y->type));
+    for (int64_t i = 0; sums && i < count; i++) sums[i] = veer_load_double(y, i);
     for (veer_walk_t w = element_walk(c, axis, &stride); w.i < w.count; veer_walk_next(&w)) {
         if (!veer_load_index(c, &c->in[1], w.i, c->in[0].type.dims[axis], &index)) return VEER_KERNEL_INDEX;
-        add_element(&c->out[0], w.at[0] + index * stride, &c->in[2], w.i);
+        int64_t to = w.at[0] + index * stride;
+        if (sums)
+            sums[to] += veer_load_double(updates, w.i);
+        else
+            veer_store_int(y, to, (int64_t)((uint64_t)veer_load_int(y, to) + (uint64_t)veer_load_int(updates, w.i)));
     }
+    for (int64_t i = 0; sums && i < count; i++) veer_store_double(y, i, sums[i]);
     return VEER_KERNEL_OK;
 }

@@ -103,8 +103,35 @@ static veer_value_t pow_d_exponent(veer_builder_t *b, veer_value_t d, veer_value
     return veer_mul(b, d, veer_where(b, flat, zero, veer_mul(b, z, veer_log(b, x))));
 }
 
+/* The exponent where it is one number known now, as in most models. */
+static bool constant_exponent(const veer_grad_t *g, double *out_exponent) {
+    const void *data = veer_value_const_data(g->graph, g->in[1]);
+    veer_type_t type = veer_grad_in_type(g, 1);
+    if (!data || veer_type_count(&type) != 1) return false;
+    switch (type.dtype) {
+    case VEER_DTYPE_F32: *out_exponent = *(const float *)data; return true;
+    case VEER_DTYPE_F64: *out_exponent = *(const double *)data; return true;
+    case VEER_DTYPE_I32: *out_exponent = *(const int32_t *)data; return true;
+    case VEER_DTYPE_I64: *out_exponent = (double)*(const int64_t *)data; return true;
+    default: return false;
+    }
+}
+
+/* d * c x^(c-1), with nothing to decide while running */
+static void pow_by_constant_grad(veer_builder_t *b, veer_grad_t *g, double c) {
+    veer_value_t x = g->in[0], slope = x;
+    if (c == 0) return; /* z = 1 everywhere */
+    if (c != 1 && c != 2) slope = veer_pow(b, x, veer_const_scalar(b, veer_grad_in_type(g, 0).dtype, c - 1));
+    give(b, g, 0, c == 1 ? g->d_out[0] : veer_mul(b, g->d_out[0], veer_mul_c(b, slope, c)));
+}
+
 static veer_status_t pow_grad(veer_builder_t *b, veer_grad_t *g) {
     /* z = x^y:  dz/dx = y x^(y-1), dz/dy = z ln x */
+    double c;
+    if (!g->need[1] && constant_exponent(g, &c)) {
+        pow_by_constant_grad(b, g, c);
+        return veer_builder_status(b);
+    }
     veer_dtype_t dtype = veer_grad_in_type(g, 0).dtype, exponent_dtype = veer_grad_in_type(g, 1).dtype;
     veer_value_t y = veer_cast(b, g->in[1], dtype);
     if (g->need[0]) give(b, g, 0, pow_d_base(b, g->d_out[0], g->in[0], y, dtype));

@@ -65,6 +65,10 @@ static const op_row_t cases[] = {
     {"div", VEER_OP_DIV, {ANY(2, 1, 3), ANY(4, 1)}},
     {"pow", VEER_OP_POW, {POSITIVE(2, 1, 3), ANY(4, 1)}},
     {"pow negative base", VEER_OP_POW, {ANY(3), VALUES(VEER_DTYPE_I64, ((const double[]){2, 3, -1}), 3)}},
+    {"pow constant 1", VEER_OP_POW, {ANY(5), CONSTANT(VEER_DTYPE_F64, ((const double[]){1}), 1)}},
+    {"pow constant 2", VEER_OP_POW, {ANY(5), CONSTANT(VEER_DTYPE_I64, ((const double[]){2}), 1)}},
+    {"pow constant -0.5", VEER_OP_POW, {POSITIVE(5), CONSTANT(VEER_DTYPE_F32, ((const double[]){-0.5}), 1)}},
+    {"pow constants", VEER_OP_POW, {ANY(3), CONSTANT(VEER_DTYPE_F64, ((const double[]){2, 3, 0}), 3)}},
     {"min", VEER_OP_MIN, {ANY(2, 1, 3), ANY(4, 1)}},
     {"max", VEER_OP_MAX, {ANY(2, 1, 3), ANY(4, 1)}},
     {"mod",
@@ -311,6 +315,16 @@ static void kinks(void **state) {
     expect_gradient(&power, 1, (double[]){0, 0, 0});
 }
 
+/* x^0 is 1 everywhere: no gradient, also at 0. */
+static void powers_of_zero(void **state) {
+    (void)state;
+    op_row_t c = {
+        "pow constant 0",
+        VEER_OP_POW,
+        {VALUES(VEER_DTYPE_F64, ((const double[]){0, 3}), 2), CONSTANT(VEER_DTYPE_F32, ((const double[]){0}), 1)}};
+    expect_gradient(&c, 0, (double[]){0, 0});
+}
+
 static void ties_share(void **state) {
     (void)state;
     const double x[] = {1, 2, 3}, y[] = {1, 3, 2}, z[] = {5, 1, 5, 5, 2, 2};
@@ -348,6 +362,7 @@ int main(void) {
         cmocka_unit_test(gradients_agree_with_differences),
         cmocka_unit_test(every_gradient_has_a_case),
         cmocka_unit_test(kinks),
+        cmocka_unit_test(powers_of_zero),
         cmocka_unit_test(ties_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

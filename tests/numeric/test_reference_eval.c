@@ -282,6 +282,8 @@ static void single_nodes_in_plans(void **state) {
         &(op_row_t){"concat", VEER_OP_CONCAT, {ANY(2, 3), ANY(2, 1), ANY(2, 2), ANY(2, 4)}, {VEER_INT("axis", 1)}});
     check_plan(&(op_row_t){"transpose", VEER_OP_TRANSPOSE, {ANY(2, 3, 4)}, {LIST("perm", 2, 0, 1)}});
     check_plan(&(op_row_t){"reduce", VEER_OP_REDUCE_SUM, {ANY(2, 3, 4)}, {LIST("axes", 0, 2)}});
+    check_plan(
+        &(op_row_t){"scatter_add", VEER_OP_SCATTER_ADD, {ANY(3, 4), INDEX(4, 2, 6), ANY(2, 6)}, {VEER_INT("axis", 1)}});
     check_plan(&(op_row_t){"softmax", VEER_OP_SOFTMAX, {ANY(2, 3, 4)}, {VEER_INT("axis", 1)}});
     check_plan(&(op_row_t){"matmul", VEER_OP_MATMUL, {ANY(2, 3), ANY(3, 4)}});
 }

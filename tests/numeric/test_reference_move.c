@@ -151,6 +151,16 @@ static void elements_by_index(void **state) {
                  "updates are f64[2,1]");
 }
 
+/* 2^24 + 1 + 1 in f32, rounded once. */
+static void scatter_add_sums_in_double(void **state) {
+    (void)state;
+    op_row_t c = {"scatter_add",
+                  VEER_OP_SCATTER_ADD,
+                  {VALUES(VEER_DTYPE_F32, WANT(0x1p24, 0), 2), VALUES(VEER_DTYPE_I64, WANT(0, 0), 2),
+                   VALUES(VEER_DTYPE_F32, WANT(1, 1), 2)}};
+    expect_values(&c, VEER_TYPE(VEER_DTYPE_F32, 2), WANT(0x1p24 + 2, 0), 0);
+}
+
 static void step_slice_takes_a_row(void **state) {
     (void)state;
     op_row_t c = {
@@ -182,7 +192,7 @@ int main(void) {
         cmocka_unit_test(concat_joins),        cmocka_unit_test(pad_modes),
         cmocka_unit_test(gather_selects),      cmocka_unit_test(bad_indices_are_errors),
         cmocka_unit_test(elements_by_index),   cmocka_unit_test(step_slice_takes_a_row),
-        cmocka_unit_test(all_types_move),
+        cmocka_unit_test(all_types_move),      cmocka_unit_test(scatter_add_sums_in_double),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
