@@ -19,9 +19,15 @@ dnnl_status_t veer_dnnl_md_tag(veer_dnnl_md_t *out, int rank, const int64_t *dim
     return publish(out, &md, dnnl_memory_desc_init_by_tag(&md, rank, dims, dnnl_f32, tag));
 }
 
-void veer_dnnl_md_deinit(veer_dnnl_md_t *md) { *md = (veer_dnnl_md_t){0}; }
-static const dnnl_memory_desc_t *view(const veer_dnnl_md_t *md) { return md->present ? &md->md : NULL; }
-size_t veer_dnnl_md_bytes(const veer_dnnl_md_t *md) { return md->present ? dnnl_memory_desc_get_size(&md->md) : 0; }
+void veer_dnnl_md_deinit(veer_dnnl_md_t *md) {
+    *md = (veer_dnnl_md_t){0};
+}
+static const dnnl_memory_desc_t *view(const veer_dnnl_md_t *md) {
+    return md->present ? &md->md : NULL;
+}
+size_t veer_dnnl_md_bytes(const veer_dnnl_md_t *md) {
+    return md->present ? dnnl_memory_desc_get_size(&md->md) : 0;
+}
 
 bool veer_dnnl_md_equal(const veer_dnnl_md_t *a, const veer_dnnl_md_t *b) {
     return a->present == b->present && (!a->present || dnnl_memory_desc_equal(&a->md, &b->md));
@@ -76,10 +82,9 @@ dnnl_status_t veer_dnnl_pool(dnnl_primitive_desc_t *out, dnnl_engine_t engine, d
                              const_dnnl_primitive_attr_t attr) {
     const veer_dnnl_window_t *w = window;
     dnnl_pooling_v2_desc_t desc;
-    dnnl_status_t status =
-        dnnl_pooling_v2_forward_desc_init(&desc, dnnl_forward_inference, alg, view(&operands->src),
-                                          view(&operands->dst), w->strides, w->kernel, w->dilates, w->pads_before,
-                                          w->pads_after);
+    dnnl_status_t status = dnnl_pooling_v2_forward_desc_init(&desc, dnnl_forward_inference, alg, view(&operands->src),
+                                                             view(&operands->dst), w->strides, w->kernel, w->dilates,
+                                                             w->pads_before, w->pads_after);
     return status == dnnl_success ? dnnl_primitive_desc_create(out, &desc, attr, engine, NULL) : status;
 }
 
@@ -116,8 +121,12 @@ void veer_dnnl_md_deinit(veer_dnnl_md_t *md) {
     *md = (veer_dnnl_md_t){0};
 }
 
-static const_dnnl_memory_desc_t view(const veer_dnnl_md_t *md) { return md->present ? md->md : NULL; }
-size_t veer_dnnl_md_bytes(const veer_dnnl_md_t *md) { return md->present ? dnnl_memory_desc_get_size(md->md) : 0; }
+static const_dnnl_memory_desc_t view(const veer_dnnl_md_t *md) {
+    return md->present ? md->md : NULL;
+}
+size_t veer_dnnl_md_bytes(const veer_dnnl_md_t *md) {
+    return md->present ? dnnl_memory_desc_get_size(md->md) : 0;
+}
 
 bool veer_dnnl_md_equal(const veer_dnnl_md_t *a, const veer_dnnl_md_t *b) {
     return a->present == b->present && (!a->present || dnnl_memory_desc_equal(a->md, b->md));
@@ -143,14 +152,13 @@ dnnl_status_t veer_dnnl_conv(dnnl_primitive_desc_t *out, dnnl_engine_t engine, b
                              const_dnnl_primitive_attr_t attr) {
     const veer_dnnl_operands_t *o = operands;
     const veer_dnnl_window_t *w = window;
-    return transposed ? dnnl_deconvolution_forward_primitive_desc_create(
-                            out, engine, dnnl_forward_inference, dnnl_deconvolution_direct, view(&o->src),
-                            view(&o->weights), view(&o->bias), view(&o->dst), w->strides, w->dilates, w->pads_before,
-                            w->pads_after, attr)
-                      : dnnl_convolution_forward_primitive_desc_create(
-                            out, engine, dnnl_forward_inference, dnnl_convolution_direct, view(&o->src),
-                            view(&o->weights), view(&o->bias), view(&o->dst), w->strides, w->dilates, w->pads_before,
-                            w->pads_after, attr);
+    return transposed
+               ? dnnl_deconvolution_forward_primitive_desc_create(
+                     out, engine, dnnl_forward_inference, dnnl_deconvolution_direct, view(&o->src), view(&o->weights),
+                     view(&o->bias), view(&o->dst), w->strides, w->dilates, w->pads_before, w->pads_after, attr)
+               : dnnl_convolution_forward_primitive_desc_create(
+                     out, engine, dnnl_forward_inference, dnnl_convolution_direct, view(&o->src), view(&o->weights),
+                     view(&o->bias), view(&o->dst), w->strides, w->dilates, w->pads_before, w->pads_after, attr);
 }
 
 dnnl_status_t veer_dnnl_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const veer_dnnl_operands_t *operands,

@@ -1,6 +1,6 @@
-/* oneDNN 2.x (Debian 12) and 3.x (Debian 13) behind one interface: the only file pair that asks which one it is. Thin: the
- * calls keep oneDNN's status and argument order; tensors are f32; every primitive is an inference one with a scratchpad
- * that the caller provides.
+/* oneDNN 2.x (Debian 12) and 3.x (Debian 13) behind one interface: the only file pair that asks which one it is. Thin:
+ * the calls keep oneDNN's status and argument order; tensors are f32; every primitive is an inference one with a
+ * scratchpad that the caller provides.
  *
  *     veer_dnnl_md_t src = {0};
  *     status = veer_dnnl_md_strides(&src, 2, dims, NULL);   // NULL strides: any format the primitive likes
