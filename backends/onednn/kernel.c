@@ -41,7 +41,7 @@ typedef struct variant_s {
 
 typedef struct pack_s {
     int variant;
-    int64_t c0;
+    int64_t n0, c0; /* which part of the constant */
     dnnl_memory_t memory;
     void *data;
 } pack_t;
@@ -490,16 +490,18 @@ static veer_status_t pack_weights(veer_onednn_compiled_t *k, const veer_onednn_p
 /* Tiles whose primitives want one format share one packed copy. */
 static veer_status_t find_pack(veer_onednn_compiled_t *k, const veer_onednn_problem_t *p, int variant,
                                const veer_onednn_tile_t *tile, int *out_pack) {
-    int64_t c0 = p->form == VEER_ONEDNN_MATMUL ? tile->c0 : 0;
+    part_t part = part_of(p, VEER_ONEDNN_W, tile);
+    bool matmul = p->form == VEER_ONEDNN_MATMUL;
+    int64_t n0 = matmul ? part.starts[0] : 0, c0 = matmul ? part.starts[2] : 0;
     if (!k->variants[variant].weights.present) return veer_ok();
     for (int i = 0; i < k->pack_count; i++)
-        if (k->packs[i].c0 == c0 &&
+        if (k->packs[i].n0 == n0 && k->packs[i].c0 == c0 &&
             veer_dnnl_md_equal(&k->variants[k->packs[i].variant].weights, &k->variants[variant].weights)) {
             *out_pack = i;
             return veer_ok();
         }
     pack_t *pack = &k->packs[k->pack_count];
-    *pack = (pack_t){.variant = variant, .c0 = c0};
+    *pack = (pack_t){.variant = variant, .n0 = n0, .c0 = c0};
     *out_pack = k->pack_count++;
     return pack_weights(k, p, &k->variants[variant], tile, pack);
 }

@@ -101,13 +101,39 @@ static bool add_post(matcher_t *s, dnnl_alg_kind_t alg, double alpha, double bet
     return true;
 }
 
+static bool add_scalar_operand(matcher_t *s, dnnl_alg_kind_t alg, double value, int rank) {
+    int at = s->p->post_count;
+    if (!add_post(s, alg, 0, 0)) return false;
+    source_t scalar = {.type = {.dtype = VEER_DTYPE_F32, .rank = rank}, .buf = -1, .data = &s->p->scalars[at]};
+    for (int i = 0; i < rank; i++) scalar.type.dims[i] = 1;
+    s->p->scalars[at] = (float)value;
+    set_view(&s->p->tensors[VEER_ONEDNN_POST + at], &scalar, VEER_ONEDNN_PLAIN);
+    return true;
+}
+
+/* alpha * y + beta. One primitive gets one linear post-op only: oneDNN 2.6 computes a second one with the first one's
+ * numbers. Neighbours become one, others scalar operands. */
+static bool add_linear(matcher_t *s, double alpha, double beta) {
+    int rank = veer_value_type(s->g, s->result)->rank;
+    for (int i = s->p->post_count - 1; i >= 0; i--) {
+        veer_onednn_post_t *post = &s->p->posts[i];
+        if (post->alg != dnnl_eltwise_linear) continue;
+        if (i < s->p->post_count - 1)
+            return (alpha == 1 || add_scalar_operand(s, dnnl_binary_mul, alpha, rank)) &&
+                   (beta == 0 || add_scalar_operand(s, dnnl_binary_add, beta, rank));
+        *post = (veer_onednn_post_t){post->alg, (float)(post->alpha * alpha), (float)(post->beta * alpha + beta)};
+        return true;
+    }
+    return add_post(s, dnnl_eltwise_linear, alpha, beta);
+}
+
 static bool add_unary(matcher_t *s, veer_node_t n) {
     switch (veer_node_op(s->g, n)) {
     case VEER_OP_RELU: return add_post(s, dnnl_eltwise_relu, 0, 0);
     case VEER_OP_SILU: return add_post(s, dnnl_eltwise_swish, 1, 0);
     case VEER_OP_TANH: return add_post(s, dnnl_eltwise_tanh, 0, 0);
     case VEER_OP_SIGMOID: return add_post(s, dnnl_eltwise_logistic, 0, 0);
-    case VEER_OP_NEG: return add_post(s, dnnl_eltwise_linear, -1, 0);
+    case VEER_OP_NEG: return add_linear(s, -1, 0);
     case VEER_OP_ABS: return add_post(s, dnnl_eltwise_abs, 0, 0);
     case VEER_OP_GELU:
         return add_post(s,
@@ -121,11 +147,10 @@ static bool add_unary(matcher_t *s, veer_node_t n) {
 /* With a constant c: the chain's value is operand `at` of n. */
 static bool add_scalar(matcher_t *s, veer_node_t n, int at, double c) {
     switch (veer_node_op(s->g, n)) {
-    case VEER_OP_ADD: return add_post(s, dnnl_eltwise_linear, 1, c);
-    case VEER_OP_MUL: return add_post(s, dnnl_eltwise_linear, c, 0);
-    case VEER_OP_SUB: return add_post(s, dnnl_eltwise_linear, at ? -1 : 1, at ? c : -c);
-    case VEER_OP_DIV:
-        return at || c == 0 ? decline(s, "division of a constant") : add_post(s, dnnl_eltwise_linear, 1 / c, 0);
+    case VEER_OP_ADD: return add_linear(s, 1, c);
+    case VEER_OP_MUL: return add_linear(s, c, 0);
+    case VEER_OP_SUB: return add_linear(s, at ? -1 : 1, at ? c : -c);
+    case VEER_OP_DIV: return at || c == 0 ? decline(s, "division of a constant") : add_linear(s, 1 / c, 0);
     default: return decline(s, "'%s' with a constant is no post-op of oneDNN", veer_op_name(veer_node_op(s->g, n)));
     }
 }
@@ -134,9 +159,7 @@ static bool binary_alg(matcher_t *s, veer_node_t n, int at, dnnl_alg_kind_t *out
     switch (veer_node_op(s->g, n)) {
     case VEER_OP_ADD: *out = dnnl_binary_add; return true;
     case VEER_OP_MUL: *out = dnnl_binary_mul; return true;
-    case VEER_OP_SUB:
-        *out = at ? dnnl_binary_add : dnnl_binary_sub;
-        return !at || add_post(s, dnnl_eltwise_linear, -1, 0);
+    case VEER_OP_SUB: *out = at ? dnnl_binary_add : dnnl_binary_sub; return !at || add_linear(s, -1, 0);
     case VEER_OP_DIV: *out = dnnl_binary_div; return !at || decline(s, "division by the chain's value");
     default: return decline(s, "'%s' is no binary post-op here", veer_op_name(veer_node_op(s->g, n)));
     }
@@ -157,7 +180,7 @@ static bool align(matcher_t *s, source_t *from, const veer_type_t *y) {
 static bool add_binary(matcher_t *s, veer_node_t n, veer_value_t value, const veer_type_t *y) {
     int at = veer_value_eq(veer_node_in(s->g, n, 0), value) ? 0 : 1;
     source_t other;
-    dnnl_alg_kind_t alg;
+    dnnl_alg_kind_t alg = dnnl_alg_kind_undef;
     if (!resolve(s, veer_node_in(s->g, n, 1 - at), &other)) return false;
     if (other.data && veer_type_count(&other.type) == 1 && other.type.rank <= y->rank)
         return add_scalar(s, n, at, other.data[0]);
@@ -246,12 +269,11 @@ static bool match_conv(matcher_t *s) {
     bool transposed = veer_node_op(s->g, s->core) == VEER_OP_CONV_TRANSPOSE;
     int64_t groups = veer_node_int(s->g, s->core, "groups");
     source_t x, w, bias;
-    veer_window_t window;
     if (!core_operand(s, 0, &x) || !core_operand(s, 1, &w) || !set_result(s, s->layouts.out)) return false;
     if (x.data) return decline(s, "the input is a constant");
     if (x.reshaped || w.reshaped) return decline(s, "a reshape stands before the convolution");
     if (!w.data) return decline(s, "the weight is not a constant");
-    veer_window_of_node(s->g, s->core, &window);
+    veer_window_t window = veer_window_of_node(s->g, s->core);
     s->p->form = transposed ? VEER_ONEDNN_CONV_TRANSPOSE : VEER_ONEDNN_CONV;
     set_window(s, &window);
     if (transposed) flip(s, &window);
@@ -379,8 +401,7 @@ static bool match_pool(matcher_t *s) {
     bool is_max = veer_node_op(s->g, s->core) == VEER_OP_MAX_POOL;
     bool include = !is_max && veer_node_int(s->g, s->core, "count_include_pad") != 0;
     source_t x;
-    veer_window_t w;
-    veer_window_of_node(s->g, s->core, &w);
+    veer_window_t w = veer_window_of_node(s->g, s->core);
     if (is_max && veer_value_use_count(s->g, veer_node_out(s->g, s->core, 1)) > 0)
         return decline(s, "the indices are used");
     if (!match_spread(s, &x)) return false;

@@ -59,6 +59,7 @@ typedef struct veer_onednn_problem_s {
     int64_t repeats;           /* resampling: rows of y per row of x, where that is a whole number, else 0 */
     bool flip_kernel;          /* w is to be read with its kernel positions reversed */
     veer_onednn_post_t posts[VEER_ONEDNN_MAX_POST];
+    float scalars[VEER_ONEDNN_MAX_POST]; /* data of scalar operands that the matcher made */
     int post_count;
     double flops;
 } veer_onednn_problem_t;
