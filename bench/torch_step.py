@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time one guided step (denoiser, classifier with gradient, DDPM update) in eager PyTorch, on the weights of ONNX files.
 
-usage: torch_step.py [PAIR...] [--threads N] [--seconds S] [--models DIR] [--perf DIR] [--oracles DIR]
+usage: torch_step.py [PAIR...] [--threads N] [--seconds S] [--patience S] [--models DIR] [--perf DIR] [--oracles DIR]
 PAIR: digits e2e adm64 difflm (default: all whose files are there). One JSON object per pair on stdout, times in milliseconds.
 
 An ONNX graph is turned back into the PyTorch code that somebody would have written: F.conv2d, F.linear, F.group_norm,
@@ -484,16 +484,37 @@ class Step:
         return update(self.schedule, self.x, self.t, self.denoise(), self.guide(), 2.0, self.pair["prediction"])
 
 
-def measure(run, seconds):
-    """(median, best) in milliseconds of at least 10 runs that take about `seconds` together."""
+def others_busy(since=None):
+    """CPU seconds of everything but this process (with `since`: from then on)."""
+    ticks = [int(v) for v in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    now = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK") - time.process_time()
+    return now if since is None else now - since
+
+
+def measure(run, args):
+    """(median, best, quiet) in milliseconds of at least 10 runs that take about args.seconds together.
+
+    On a shared machine the median says little. So runs are grouped in windows; while other processes use more than a twentieth of a
+    CPU, the window is disturbed, its runs do not count for the median, and measuring goes on for up to args.patience seconds.
+    """
     for _ in range(3):
         run()
-    times, stop = [], time.perf_counter() + seconds
-    while len(times) < 10 or time.perf_counter() < stop:
-        start = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times), min(times)
+    everything, quiet = [], []
+    start = time.perf_counter()
+    while True:
+        window, times, busy = time.perf_counter(), [], others_busy()
+        while time.perf_counter() - window < 0.5 or len(times) < 2:
+            before = time.perf_counter()
+            run()
+            times.append((time.perf_counter() - before) * 1e3)
+        everything += times
+        if others_busy(busy) < 0.05 * (time.perf_counter() - window):
+            quiet += times
+        spent = time.perf_counter() - start
+        if spent >= args.seconds and len(everything) >= 10 and (len(quiet) >= 10 or spent >= args.patience):
+            break
+    enough = len(quiet) >= 10
+    return statistics.median(quiet if enough else everything), min(everything), enough
 
 
 def blas_libraries():
@@ -528,10 +549,12 @@ def peak_rss_mb():
 
 def run_pair(name, args):
     s = Step(PAIRS[name], args)
-    result = dict(pair=name, batch=s.batch, threads=args.threads)
+    result, quiet = dict(pair=name, batch=s.batch, threads=args.threads), True
     for key, run in (("denoiser", s.denoise), ("classifier_forward", s.classify), ("classifier", s.guide), ("step", s.step)):
-        median, best = measure(run, args.seconds)
+        median, best, enough = measure(run, args)
         result[f"{key}_ms"], result[f"{key}_best_ms"] = round(median, 3), round(best, 3)
+        quiet = quiet and enough
+    result["quiet"] = quiet  # false: other processes were running, only the best times mean anything
     result["peak_rss_mb"] = peak_rss_mb()
     result["torch"], result["blas"] = torch.__version__, blas_libraries()
     print(json.dumps(result), flush=True)
@@ -545,6 +568,7 @@ def parse():
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--batch", type=int, help="instead of the pair's own")
     ap.add_argument("--seconds", type=float, default=5, help="for each of the four measurements of a pair")
+    ap.add_argument("--patience", type=float, default=20, help="seconds to wait for enough undisturbed runs, likewise")
     ap.add_argument("--models", type=pathlib.Path, default=repo / "examples")
     ap.add_argument("--oracles", type=pathlib.Path, default=repo / "tests/data/oracles")
     ap.add_argument("--perf", type=pathlib.Path, default=pathlib.Path(fixtures) / "perf" if fixtures else None,
