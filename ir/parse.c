@@ -141,9 +141,8 @@ typedef struct statement_s {
     veer_token_t op_token;
     veer_op_t op;
     veer_value_t *in;
-    veer_token_t *in_tokens;
     char **in_names; /* of a function's results */
-    int in_count, in_capacity, token_capacity, name_capacity;
+    int in_count, in_capacity, name_capacity;
     veer_named_attr_t *attrs;
 } statement_t;
 
@@ -165,10 +164,8 @@ static veer_status_t parse_op(veer_parser_t *p, statement_t *s) {
 
 static veer_status_t parse_operand(veer_parser_t *p, statement_t *s) {
     VEER_TRY(veer_parse_grow(p, (void **)&s->in, s->in_count, &s->in_capacity, sizeof *s->in));
-    VEER_TRY(veer_parse_grow(p, (void **)&s->in_tokens, s->in_count, &s->token_capacity, sizeof *s->in_tokens));
     VEER_TRY(veer_parse_grow(p, (void **)&s->in_names, s->in_count, &s->name_capacity, sizeof *s->in_names));
     s->in_names[s->in_count] = NULL;
-    s->in_tokens[s->in_count] = p->lex.token;
     s->in[s->in_count] = VEER_NO_VALUE;
     if (veer_lexer_is_word(&p->lex, "_"))
         veer_lexer_next(&p->lex);
@@ -313,31 +310,11 @@ static veer_status_t build_fused(veer_parser_t *p, veer_builder_t *b, const stat
 
 static veer_status_t parse_func(veer_parser_t *p, veer_parsed_func_t *f);
 
-static veer_status_t check_call(veer_parser_t *p, const statement_t *s, veer_func_t callee) {
-    veer_region_t body = veer_func_body(p->g, callee);
-    int count = veer_region_arg_count(p->g, body);
-    if (s->in_count != count)
-        return veer_lexer_error(&p->lex, &s->op_token, "%d arguments, expected %d by '%s'", s->in_count, count,
-                                veer_func_name(p->g, callee));
-    for (int i = 0; i < count; i++) {
-        char a[VEER_TYPE_TEXT_BYTES], b[VEER_TYPE_TEXT_BYTES];
-        if (!s->in[i].i) return veer_lexer_error(&p->lex, &s->in_tokens[i], "argument %d is absent", i);
-        const veer_type_t *got = veer_value_type(p->g, s->in[i]);
-        const veer_type_t *want = veer_value_type(p->g, veer_region_arg(p->g, body, i));
-        if (!veer_type_equal(got, want))
-            return veer_lexer_error(&p->lex, &s->in_tokens[i], "argument %d is %s, expected %s", i,
-                                    veer_type_text(got, a), veer_type_text(want, b));
-    }
-    return veer_ok();
-}
-
-/* Reads the callee first where that has not been done. */
+/* Reads the callee of a call or grad first where that has not been done. */
 static veer_status_t prepare_call(veer_parser_t *p, const statement_t *s) {
     const veer_attr_t *callee = find_attr(s, "callee");
-    if (!callee) return veer_lexer_error(&p->lex, &s->op_token, "op 'call' needs attribute 'callee'");
-    veer_func_t func = veer_graph_find_func(p->g, callee->as.s);
+    if (!callee) return veer_ok(); /* the builder says that it is missing */
     uint32_t index = veer_symbols_find(&p->func_index, callee->as.s, strlen(callee->as.s));
-    if (!func.i) return veer_lexer_error(&p->lex, &s->op_token, "there is no function '%s'", callee->as.s);
     veer_parsed_func_t *f = index ? &p->funcs[index - 1] : NULL;
     if (f && f->state == VEER_PARSE_OPEN)
         return veer_lexer_error(&p->lex, &s->op_token, "'%s' calls itself", callee->as.s);
@@ -345,7 +322,7 @@ static veer_status_t prepare_call(veer_parser_t *p, const statement_t *s) {
     p->depth++;
     if (f && f->state == VEER_PARSE_WAITS) VEER_TRY(parse_func(p, f));
     p->depth--;
-    return check_call(p, s, func);
+    return veer_ok();
 }
 
 /* ---- nodes ---- */
@@ -353,7 +330,7 @@ static veer_status_t prepare_call(veer_parser_t *p, const statement_t *s) {
 static veer_status_t build_statement(veer_parser_t *p, veer_builder_t *b, const statement_t *s, veer_node_t *out_node) {
     if (s->op == VEER_OP_LOOP) return build_loop(p, b, s, out_node);
     if (s->op == VEER_OP_FUSED) return build_fused(p, b, s, out_node);
-    if (s->op == VEER_OP_CALL) VEER_TRY(prepare_call(p, s));
+    VEER_TRY(prepare_call(p, s));
     *out_node = veer_build_node(b, s->op, s->in, s->in_count, s->attrs);
     return veer_ok();
 }

@@ -89,21 +89,9 @@ static veer_status_t check_operands(verifier_t *v, veer_node_t node) {
     return veer_ok();
 }
 
-/* A call's results are as many as its callee's, a region's as its terminator's operands. */
-static int result_limit(const veer_graph_t *g, veer_node_t node) {
-    int count = VEER_OP_MAX_RESULTS;
-    veer_region_t body = veer_node_body(g, node);
-    if (veer_node_op(g, node) == VEER_OP_CALL) {
-        veer_func_t callee = veer_graph_find_func(g, veer_node_string(g, node, "callee"));
-        if (callee.i) body = veer_func_body(g, callee);
-    }
-    if (body.i && veer_region_result_count(g, body) > count) count = veer_region_result_count(g, body);
-    return count;
-}
-
 static veer_status_t check_types(verifier_t *v, veer_node_t node) {
     veer_type_t few[16] = {{0}}, *types = few;
-    int count = result_limit(v->g, node);
+    int count = veer_node_result_limit(v->g, node);
     if (count > 16) types = veer_arena_array(&v->scratch, (size_t)count, sizeof *types);
     if (!types) return veer_out_of_memory();
     veer_status_t status = veer_node_infer(v->g, node, types, &count);
@@ -126,12 +114,12 @@ static veer_status_t check_types(verifier_t *v, veer_node_t node) {
     return veer_ok();
 }
 
-/* ---- bodies and calls ---- */
+/* ---- bodies ---- */
 
 /* Arguments [first, ...) of `region` against all operands of `node`. */
 static veer_status_t check_match(verifier_t *v, veer_node_t node, veer_region_t region, int first) {
     int count = veer_node_in_count(v->g, node), args = veer_region_arg_count(v->g, region);
-    if (args != first + count) return wrong(v, node, "%d operands, the body or callee takes %d", count, args - first);
+    if (args != first + count) return wrong(v, node, "%d operands, the body takes %d", count, args - first);
     for (int i = 0; i < count; i++) {
         char a[VEER_TYPE_TEXT_BYTES], b[VEER_TYPE_TEXT_BYTES];
         veer_value_t in = veer_node_in(v->g, node, i);
@@ -139,8 +127,8 @@ static veer_status_t check_match(verifier_t *v, veer_node_t node, veer_region_t 
         const veer_type_t *got = veer_value_type(v->g, in);
         const veer_type_t *want = veer_value_type(v->g, veer_region_arg(v->g, region, first + i));
         if (!veer_type_equal(got, want))
-            return wrong(v, node, "operand %d is %s, argument %d of the body or callee is %s", i,
-                         veer_type_text(got, a), first + i, veer_type_text(want, b));
+            return wrong(v, node, "operand %d is %s, argument %d of the body is %s", i, veer_type_text(got, a),
+                         first + i, veer_type_text(want, b));
     }
     return veer_ok();
 }
@@ -167,13 +155,6 @@ static veer_status_t check_body(verifier_t *v, veer_node_t node) {
     return veer_ok();
 }
 
-static veer_status_t check_call(verifier_t *v, veer_node_t node) {
-    const char *name = veer_node_string(v->g, node, "callee");
-    veer_func_t callee = veer_graph_find_func(v->g, name);
-    if (!callee.i) return wrong(v, node, "there is no function '%s'", name);
-    return check_match(v, node, veer_func_body(v->g, callee), 0);
-}
-
 /* ---- regions ---- */
 
 static veer_status_t check_node(verifier_t *v, veer_region_t region, veer_node_t node, veer_op_t terminator) {
@@ -186,7 +167,6 @@ static veer_status_t check_node(verifier_t *v, veer_region_t region, veer_node_t
         return wrong(v, node, "a region ends with it, expected '%s'", veer_op_name(terminator));
     if (!last && veer_op_has(op, VEER_TERMINATOR)) return wrong(v, node, "there are nodes after it in its region");
     VEER_TRY(check_operands(v, node));
-    if (op == VEER_OP_CALL) VEER_TRY(check_call(v, node));
     if (veer_op_has(op, VEER_REGION) != (veer_node_body(v->g, node).i != 0))
         return wrong(v, node, "it has a body and should not, or the other way round");
     if (veer_node_body(v->g, node).i) VEER_TRY(check_body(v, node));

@@ -325,9 +325,9 @@ static void every_kind_of_mistake_is_named(void **state) {
         {"graph @f(%x: f32[2]) { %y = call %x {callee = \"h\"} return %y }", "there is no function 'h'"},
         {"graph @f(%x: f32[2]) { %y = call %x {callee = \"f\"} return %y }", "'f' calls itself"},
         {"graph @f(%x: f32[2]) { %y = call %x, %x {callee = \"g\"} return %y } graph @g(%x: f32[2]) { return %x }",
-         "2 arguments, expected 1"},
+         "2 operands for 'g', expected 1"},
         {"graph @f(%x: f32[2]) { %y = call %x {callee = \"g\"} return %y } graph @g(%x: f32[3]) { return %x }",
-         "argument 0 is f32[2], expected f32[3]"},
+         "argument 0 of 'g' is f32[2], expected f32[3]"},
         {"graph @f(%x: f32[2]) { %y = exp %x from [\"a\" \"b\"] return %y }", "expected ','"},
         {"graph @f(%x: f32[2]) { ! }", "'!', expected the name of an op"},
     };

@@ -164,7 +164,7 @@ static void bodies_and_calls_match_their_operands(void **state) {
 
     g = parse_ok(good);
     veer_node_set_in(g, def(g, "l"), 0, value(g, "k"));
-    expect(g, "operand 0 is i64[], argument 1 of the body or callee is f32[2,3]");
+    expect(g, "operand 0 is i64[], argument 1 of the body is f32[2,3]");
 
     g = parse_ok(good);
     g->values[value(g, "i").i].type = VEER_SCALAR(VEER_DTYPE_I32);
@@ -173,11 +173,11 @@ static void bodies_and_calls_match_their_operands(void **state) {
     g = parse_ok(good);
     veer_value_t extra;
     check_ok(veer_region_add_arg(g, veer_node_body(g, def(g, "q")), VEER_SCALAR(VEER_DTYPE_F32), "", &extra));
-    expect(g, "2 operands, the body or callee takes 3");
+    expect(g, "2 operands, the body takes 3");
 
     g = parse_ok(good);
     veer_node_set_in(g, def(g, "c"), 0, value(g, "k"));
-    expect(g, "op 'call': operand 0 is i64[]");
+    expect(g, "argument 0 of 'g' is i64[], expected f32[2,3]");
 
     g = parse_ok(good);
     veer_graph_remove_func(g, veer_graph_find_func(g, "g"));
