@@ -30,6 +30,15 @@ typedef struct veer_llvm_kernel_s {
 VEER_MUST_USE veer_status_t veer_llvm_create(veer_allocator_t allocator, const char *cpu, veer_llvm_t **out_llvm);
 void veer_llvm_destroy(veer_llvm_t *llvm); /* NULL is allowed; the kernels are gone with it */
 
+/* Whether veer_llvm_emit takes the node (a fused one, or one alone that is treated as a region of one); where not,
+ * `reason` says why. The same on every target. */
+bool veer_llvm_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
+/* Writes the node's kernel, or finds one that was written before with the same structure and shapes. A node has one
+ * buffer per operand (NULL where an optional one is absent), then one per result; results may not overlap operands.
+ * VEER_ERR_UNSUPPORTED with the reason. The kernel gives VEER_KERNEL_INDEX where a gather's index is out of range. */
+VEER_MUST_USE veer_status_t veer_llvm_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
+                                           veer_llvm_kernel_t *out_kernel);
+
 /* Optimises and compiles what was emitted since the last call. May be called again after further emissions. */
 VEER_MUST_USE veer_status_t veer_llvm_finish(veer_llvm_t *llvm);
 /* The kernel's entry; NULL before it was finished. */
