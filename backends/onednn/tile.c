@@ -7,7 +7,7 @@
 #include "backends/onednn/problem.h"
 
 static const double flops_of_16_tiles = 64e6, least_flops = 256e3;
-enum { COLUMNS_MULTIPLE = 16, ROWS_MULTIPLE = 8, LEAST_PIXELS = 16 };
+enum { COLUMNS_MULTIPLE = 16, ROWS_MULTIPLE = 4, LEAST_PIXELS = 8 };
 
 static int64_t min_i64(int64_t a, int64_t b) {
     return a < b ? a : b;

@@ -5,6 +5,7 @@
 #include "backends/onednn/onednn.h"
 #include "backends/reference/reference.h"
 #include "ir/builder.h"
+#include "tests/support/failing_allocator.h"
 #include "tests/support/random.h"
 
 #include <math.h>
@@ -79,13 +80,14 @@ static void finish(subject_t *s, veer_node_t node) {
 
 /* ---- running a kernel as the runtime does ---- */
 
-static int run(const veer_onednn_kernel_t *k, void *const *buf, int threads) {
+static int run(const veer_onednn_kernel_t *k, void *const *buf, int threads, bool all_say_0) {
     int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(max : failed)
     {
         int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
         void *scratch = aligned_alloc(64, (k->scratch_bytes + 127) & ~(size_t)63);
         veer_kernel_args_t args = {.buf = buf, .params = k->params, .scratch = scratch, .thread = me, .threads = team};
+        if (all_say_0) args.thread = 0;
         args.begin = k->work_items * me / team, args.end = k->work_items * (me + 1) / team;
         failed = args.begin < args.end ? k->fn(&args) : 0;
         free(scratch);
@@ -126,7 +128,7 @@ static void expect_close(const float *got, const float *want, int64_t count, dou
                      want[i], tolerance);
 }
 
-/* Runs with 1, 2, 3 and 8 threads; all must give the bits of the first. */
+/* Runs with 1, 2, 3 and 8 threads, and as several plans at once would; all must give the bits of the first. */
 static void expect_runs(const subject_t *s, const veer_onednn_kernel_t *k, veer_onednn_layouts_t layouts,
                         float *const *data, const float *want) {
     veer_type_t y = *veer_value_type(s->g, veer_node_out(s->g, s->node, 0));
@@ -135,11 +137,11 @@ static void expect_runs(const subject_t *s, const veer_onednn_kernel_t *k, veer_
     for (int i = 0; i < s->count; i++)
         if (!(k->unused_bufs >> i & 1))
             buf[i] = in_layout(veer_value_type(s->g, s->operands[i]), data[i], operand_layout(s, i, layouts), false);
-    for (int t = 0; t < 4; t++) {
+    for (int t = 0; t < 5; t++) {
         float *out = aligned_alloc(64, (veer_type_bytes(&y) + 127) & ~(size_t)63);
         memset(out, 0xff, veer_type_bytes(&y)); /* NaN: what is not written shows */
         buf[s->count] = out;
-        assert_int_equal(run(k, buf, (int[]){1, 2, 3, 8}[t]), VEER_KERNEL_OK);
+        assert_int_equal(run(k, buf, (int[]){1, 2, 3, 8, 4}[t], t == 4), VEER_KERNEL_OK);
         if (first) assert_memory_equal(out, first, veer_type_bytes(&y));
         if (first)
             free(out);
@@ -589,17 +591,63 @@ static void test_reorder(void **state) {
         permute(&types[i], x, want, false);
         ok(veer_onednn_create(veer_allocator_system(), &dnn));
         ok(veer_onednn_emit_reorder(dnn, &types[i], VEER_ONEDNN_PLAIN, VEER_ONEDNN_CHANNELS_LAST, &k));
-        assert_int_equal(run(&k, (void *[]){x, there}, 2), VEER_KERNEL_OK);
+        assert_int_equal(run(&k, (void *[]){x, there}, 2, false), VEER_KERNEL_OK);
         assert_memory_equal(there, want, bytes);
         ok(veer_onednn_emit_reorder(dnn, &types[i], VEER_ONEDNN_CHANNELS_LAST, VEER_ONEDNN_PLAIN, &k));
-        assert_int_equal(run(&k, (void *[]){there, back}, 3), VEER_KERNEL_OK);
+        assert_int_equal(run(&k, (void *[]){there, back}, 3, false), VEER_KERNEL_OK);
         assert_memory_equal(back, x, bytes);
         veer_onednn_destroy(dnn);
         free(x), free(there), free(want), free(back);
     }
 }
 
-/* ---- what declines ---- */
+/* ---- failures ---- */
+
+/* Every allocation fails once: a clean status, nothing leaks. */
+static void test_out_of_memory(void **state) {
+    (void)state;
+    conv_t c = conv_2d(3, 8, 16, 8, 3, 1);
+    for (long n = 0;; n++) {
+        failing_allocator_t f = {.fail_at = n, .once = true};
+        subject_t s = subject(SEED);
+        veer_onednn_t *dnn = NULL;
+        veer_onednn_kernel_t k;
+        conv_operands(&s, &c);
+        finish(&s, build_conv(&s, &c, s.operands));
+        veer_status_t status = veer_onednn_create(failing_allocator(&f), &dnn);
+        if (!status) status = veer_onednn_emit(dnn, s.g, s.node, &plain, &k);
+        float *x = calloc(3 * 8 * 64, sizeof *x), *y = calloc(3 * 16 * 64, sizeof *y);
+        int result = status ? VEER_KERNEL_MEMORY : run(&k, (void *[]){x, NULL, NULL, y}, 1, false);
+        assert_int_equal(result, f.failed ? VEER_KERNEL_MEMORY : VEER_KERNEL_OK);
+        assert_int_equal(veer_status_code(status), status ? VEER_ERR_RESOURCE : VEER_OK);
+        veer_status_free(status);
+        veer_onednn_destroy(dnn);
+        veer_graph_destroy(s.g);
+        free(x), free(y);
+        assert_int_equal(f.live, 0);
+        if (!f.failed) break;
+    }
+}
+
+static void test_declines_what_is_no_chain(void **state) {
+    (void)state;
+    char reason[160] = "";
+    subject_t s = subject(SEED);
+    conv_t c = conv_2d(1, 4, 4, 8, 1, 1);
+    conv_operands(&s, &c);
+    veer_node_t fused = veer_builder_fused(&s.b, "silu by hand", s.operands, s.count);
+    veer_value_t args[] = {fused_arg(&s, fused, 0), fused_arg(&s, fused, 1), fused_arg(&s, fused, 2)};
+    veer_builder_t inner = veer_builder_at_end(s.g, veer_node_body(s.g, fused)), outer = s.b;
+    s.b = inner;
+    veer_value_t y = veer_node_out(s.g, build_conv(&s, &c, args), 0);
+    y = veer_mul(&s.b, y, veer_sigmoid(&s.b, y));
+    veer_builder_yield(&s.b, &y, 1);
+    ok(veer_builder_status(&s.b));
+    veer_builder_fused_finish(&outer, fused);
+    assert_false(veer_onednn_supports(s.g, fused, reason, sizeof reason));
+    assert_string_equal(reason, "a value inside the fused node has several uses");
+    veer_graph_destroy(s.g);
+}
 
 static void test_declines_with_a_reason(void **state) {
     (void)state;
@@ -633,6 +681,8 @@ int main(void) {
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_reorder),
         cmocka_unit_test(test_declines_with_a_reason),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_declines_what_is_no_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
