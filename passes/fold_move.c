@@ -165,14 +165,10 @@ static veer_value_t fold_concat(veer_builder_t *b, veer_node_t node) {
     return VEER_NO_VALUE;
 }
 
-/* Without negative amounts, a pad that keeps the shape adds nothing. */
+/* Amounts are never negative, so a pad that keeps the shape adds nothing. */
 static veer_value_t fold_pad(veer_builder_t *b, veer_node_t node) {
-    int count;
-    const int64_t *before = veer_node_ints(b->graph, node, "before", &count);
-    const int64_t *after = veer_node_ints(b->graph, node, "after", NULL);
-    for (int i = 0; i < count; i++)
-        if (before[i] != 0 || after[i] != 0) return VEER_NO_VALUE;
-    return veer_fold_in(b, node, 0);
+    veer_value_t x = veer_fold_in(b, node, 0);
+    return same_type(b, x, node) ? x : VEER_NO_VALUE;
 }
 
 /* The index where it is one constant, whatever its rank; counted from the front. False also where it is out of range.

@@ -49,6 +49,32 @@ static inline void random_const(veer_builder_t *b, random_t *r) {
     if (value.i) veer_builder_fail(b, veer_value_set_name(b->graph, value, random_name(r)));
 }
 
+/* f32[2,3] of few values, all equal ones among them: what folding looks for. */
+static inline veer_value_t random_known(veer_builder_t *b, random_t *r) {
+    static const float values[] = {0.0f, -0.0f, 1.0f, 2.0f, -1.0f, 0.5f};
+    float data[6];
+    veer_type_t type = VEER_TYPE(VEER_DTYPE_F32, 2, 3);
+    if (random_below(r, 2)) return veer_full(b, type, values[random_below(r, 6)]);
+    int first = random_below(r, 6), spread = 1 + random_below(r, 2);
+    for (int i = 0; i < 6; i++) data[i] = values[(first + i * (spread - 1)) % 6];
+    return veer_const(b, type, data);
+}
+
+/* Moves that folding may see through. */
+static inline veer_value_t random_move(veer_builder_t *b, random_t *r, veer_value_t x, veer_value_t y) {
+    int axis = random_below(r, 2);
+    veer_value_t both = veer_concat(b, (veer_value_t[]){x, y}, 2, axis);
+    switch (random_below(r, 4)) {
+    case 0: return veer_slice_axis(b, both, axis, random_below(r, 2) * (axis ? 3 : 2), axis ? 3 : 2, 1);
+    case 1: return veer_slice_axis(b, both, axis, axis ? 4 : 3, axis ? 3 : 2, -1);
+    case 2: return veer_transpose(b, veer_transpose(b, x, (int64_t[]){1, 0}), (int64_t[]){1, 0});
+    default: {
+        veer_value_t row = veer_gather(b, both, veer_const_i64(b, random_below(r, 4) - 2), axis);
+        return veer_broadcast_to(b, axis ? veer_reshape(b, row, 2, (int64_t[]){2, 1}) : row, 2, (int64_t[]){2, 3});
+    }
+    }
+}
+
 static inline void random_nodes(veer_builder_t *b, random_t *r, random_pool_t *p, int count, int depth, bool loops);
 
 static inline void random_loop(veer_builder_t *b, random_t *r, random_pool_t *p, int depth) {
@@ -88,7 +114,7 @@ static inline void random_fused(veer_builder_t *b, random_t *r, random_pool_t *p
 static inline void random_nodes(veer_builder_t *b, random_t *r, random_pool_t *p, int count, int depth, bool loops) {
     for (int i = 0; i < count && veer_builder_ok(b); i++) {
         veer_value_t x = random_pick(r, p), y = random_pick(r, p);
-        switch (random_below(r, 10)) {
+        switch (random_below(r, 13)) {
         case 0: random_add(b, r, p, veer_mul(b, x, y)); break;
         case 1: random_add(b, r, p, veer_sub(b, x, y)); break;
         case 2: random_add(b, r, p, veer_silu(b, x)); break;
@@ -107,6 +133,9 @@ static inline void random_nodes(veer_builder_t *b, random_t *r, random_pool_t *p
         case 8:
             if (loops && depth < 3) random_loop(b, r, p, depth);
             break;
+        case 10: random_add(b, r, p, random_known(b, r)); break;
+        case 11: random_add(b, r, p, random_move(b, r, x, y)); break;
+        case 12: random_add(b, r, p, random_below(r, 2) ? veer_add(b, x, y) : veer_div(b, x, y)); break;
         case 9:
             if (depth < 3) random_fused(b, r, p, depth);
             break;
