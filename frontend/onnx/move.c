@@ -18,7 +18,7 @@ void veer_onnx_identity(veer_onnx_node_t *n) {
 void veer_onnx_dropout(veer_onnx_node_t *n) {
     veer_type_t type = veer_onnx_in_type(n, 0);
     bool training = false;
-    if (veer_onnx_has_in(n, 2)) training = veer_onnx_in_int(n, 2, "training_mode", 0) != 0;
+    if (veer_onnx_has_in(n, 2)) training = veer_onnx_in_double(n, 2, "training_mode", 0) != 0;
     if (training && veer_onnx_in_double(n, 1, "ratio", 0.5) != 0)
         veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "dropout in training mode is random");
     n->out[0] = n->in[0];

@@ -73,7 +73,8 @@ void veer_onnx_instance_norm(veer_onnx_node_t *n) {
 void veer_onnx_batch_norm(veer_onnx_node_t *n) {
     veer_type_t x = veer_onnx_in_type(n, 0);
     double eps = veer_onnx_attr_float(n, "epsilon", 1e-5);
-    if (veer_onnx_attr_int(n, "training_mode", 0) || (n->opset < 9 && !veer_onnx_attr_int(n, "spatial", 1))) {
+    bool training = veer_onnx_attr_int(n, "training_mode", 0) || (n->opset < 7 && !veer_onnx_attr_int(n, "is_test", 0));
+    if (training || (n->opset < 9 && !veer_onnx_attr_int(n, "spatial", 1))) {
         veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "training mode and spatial=0 are not supported");
         return;
     }

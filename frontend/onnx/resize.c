@@ -62,6 +62,19 @@ static void apply_sizes(veer_onnx_node_t *n, const veer_type_t *x, const int64_t
         }
 }
 
+/* align_corners maps x to x (in - 1) / (out - 1), where ONNX's own tests take in * scale for out, even where that is no whole
+ * number. Then it is the asymmetric mode with another scale. */
+static bool corners_by_scale(const veer_type_t *x, const char *coordinate, target_t *to) {
+    bool whole = true;
+    for (int i = 0; i < x->rank; i++) whole &= (double)x->dims[i] * to->scales[i] == (double)to->dims[i];
+    if (whole || strcmp(coordinate, "align_corners")) return false;
+    for (int i = 0; i < x->rank; i++)
+        if (x->dims[i] > 1) to->scales[i] = ((double)x->dims[i] * to->scales[i] - 1) / (double)(x->dims[i] - 1);
+    for (int i = 0; i < x->rank; i++)
+        if (to->dims[i] <= 1 || !(to->scales[i] > 0)) to->scales[i] = 1; /* the first pixel, whatever the scale */
+    return true;
+}
+
 static bool supported(veer_onnx_node_t *n, const veer_type_t *x, const target_t *to, const char *coordinate) {
     if (!strcmp(coordinate, "tf_crop_and_resize"))
         veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "coordinate_transformation_mode 'tf_crop_and_resize' is not supported");
@@ -88,10 +101,12 @@ void veer_onnx_resize(veer_onnx_node_t *n) {
                        expected);
         return;
     }
-    if (count)
+    if (count) {
         apply_scales(n, &x, scales, count, axes, &to);
-    else
+        if (veer_onnx_ok(n) && corners_by_scale(&x, coordinate, &to)) coordinate = "asymmetric";
+    } else {
         apply_sizes(n, &x, sizes, sizes_count, axes, &to);
+    }
     if (veer_onnx_ok(n) && supported(n, &x, &to, coordinate))
         build(n, &to, coordinate, old ? "floor" : veer_onnx_attr_string(n, "nearest_mode", "round_prefer_floor"));
 }
