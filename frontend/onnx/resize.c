@@ -62,8 +62,8 @@ static void apply_sizes(veer_onnx_node_t *n, const veer_type_t *x, const int64_t
         }
 }
 
-/* align_corners maps x to x (in - 1) / (out - 1), where ONNX's own tests take in * scale for out, even where that is no whole
- * number. Then it is the asymmetric mode with another scale. */
+/* align_corners maps x to x (in - 1) / (out - 1), where ONNX's own tests take in * scale for out, even where that is no
+ * whole number. Then it is the asymmetric mode with another scale. */
 static bool corners_by_scale(const veer_type_t *x, const char *coordinate, target_t *to) {
     bool whole = true;
     for (int i = 0; i < x->rank; i++) whole &= (double)x->dims[i] * to->scales[i] == (double)to->dims[i];
