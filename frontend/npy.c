@@ -8,8 +8,9 @@
 /* X(dtype, kind letter of NumPy, bytes) */
 #define NPY_DTYPES(X)                                                                                                  \
     X(F32, 'f', 4)                                                                                                     \
-    X(F64, 'f', 8) X(F16, 'f', 2) X(I8, 'i', 1) X(I16, 'i', 2) X(I32, 'i', 4) X(I64, 'i', 8) X(U8, 'u', 1)             \
-        X(U16, 'u', 2) X(U32, 'u', 4) X(U64, 'u', 8) X(BOOL, 'b', 1)
+    X(F64, 'f', 8)                                                                                                     \
+    X(F16, 'f', 2) X(I8, 'i', 1) X(I16, 'i', 2) X(I32, 'i', 4) X(I64, 'i', 8) X(U8, 'u', 1) X(U16, 'u', 2)             \
+        X(U32, 'u', 4) X(U64, 'u', 8) X(BOOL, 'b', 1)
 
 static const struct {
     veer_dtype_t dtype;

@@ -63,6 +63,8 @@ veer_dtype_t veer_onnx_dtype(int64_t data_type);
 const char *veer_onnx_dtype_name(int64_t data_type, char out_text[32]);
 /* Checks dims and data type. */
 VEER_MUST_USE veer_status_t veer_onnx_tensor_type(const veer_onnx_tensor_t *tensor, veer_type_t *out_type);
+/* True where the tensor's external file could not be opened for another tensor: one error for the file is enough. */
+bool veer_onnx_tensor_known_missing(const veer_onnx_file_t *file, const veer_onnx_tensor_t *tensor);
 /* VEER_ERR_FILE where there are not as many values as the type says. External data must have been located. */
 VEER_MUST_USE veer_status_t veer_onnx_tensor_check(const veer_onnx_tensor_t *tensor, const veer_type_t *type);
 /* Copies the values of a checked tensor to dst, which has room for them. */

@@ -53,11 +53,13 @@ static veer_status_t all_errors(veer_onnx_importer_t *im) {
 
 static veer_status_t initializer_value(veer_onnx_importer_t *im, veer_onnx_symbol_t *symbol) {
     const char *origin = im->b.origin;
+    symbol->kind = VEER_ONNX_SYMBOL_FAILED;
+    if (veer_onnx_tensor_known_missing(&im->file, symbol->initializer)) return veer_ok();
     im->b.origin = NULL; /* a weight belongs to no node */
     veer_status_t status = veer_onnx_tensor_const(&im->file, symbol->initializer, im->view, &im->b, &symbol->value);
     im->b.origin = origin;
     if (!status) status = veer_value_set_name(im->graph, symbol->value, symbol->name);
-    symbol->kind = status ? VEER_ONNX_SYMBOL_FAILED : VEER_ONNX_SYMBOL_VALUE;
+    if (!status) symbol->kind = VEER_ONNX_SYMBOL_VALUE;
     return veer_status_where(status, "initializer '%s'", symbol->name);
 }
 

@@ -11,9 +11,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "raw_data is little-en
 
 struct veer_onnx_map_s {
     veer_onnx_map_t *next;
-    const char *location; /* as the model spells it; in the arena */
-    veer_mapped_file_t *file;
-    bool given; /* to a graph, which closes it */
+    const char *location;     /* as the model spells it; in the arena */
+    veer_mapped_file_t *file; /* NULL: it cannot be opened, which has been said */
+    bool given;               /* to a graph, which closes it */
 };
 
 static const struct {
@@ -142,18 +142,30 @@ static veer_status_t resolve(const char *model_path, const char *location, char 
     return veer_ok();
 }
 
+static veer_onnx_map_t *find_map(const veer_onnx_file_t *file, const char *location) {
+    veer_onnx_map_t *map = file->external;
+    while (map && strcmp(map->location, location)) map = map->next;
+    return map;
+}
+
+bool veer_onnx_tensor_known_missing(const veer_onnx_file_t *file, const veer_onnx_tensor_t *tensor) {
+    const char *location = tensor->external ? external_entry(tensor->proto, "location") : NULL;
+    const veer_onnx_map_t *map = location ? find_map(file, location) : NULL;
+    return map && !map->file;
+}
+
 static veer_status_t open_external(veer_onnx_file_t *file, const char *location, const veer_mapped_file_t **out_file) {
-    for (veer_onnx_map_t *map = file->external; map; map = map->next)
-        if (!strcmp(map->location, location)) return *out_file = map->file, veer_ok();
+    const veer_onnx_map_t *known = find_map(file, location);
+    if (known && known->file) return *out_file = known->file, veer_ok();
+    veer_onnx_map_t *map = veer_arena_alloc(&file->arena, sizeof *map);
+    if (!map || !(map->location = veer_arena_strdup(&file->arena, location))) return veer_out_of_memory();
+    map->next = file->external;
+    file->external = map;
     char path[PATH_MAX];
     if (!file->path) return veer_error(VEER_ERR_FILE, "external data '%s': a model in memory has no folder", location);
     if (!stays_inside(location)) return escapes(location);
     VEER_TRY(resolve(file->path, location, path));
-    veer_onnx_map_t *map = veer_arena_alloc(&file->arena, sizeof *map);
-    if (!map || !(map->location = veer_arena_strdup(&file->arena, location))) return veer_out_of_memory();
     VEER_TRY(veer_mapped_file_open(file->arena.allocator, path, &map->file));
-    map->next = file->external;
-    file->external = map;
     *out_file = map->file;
     return veer_ok();
 }
@@ -252,7 +264,7 @@ veer_status_t veer_onnx_file_give_maps(veer_onnx_file_t *file, veer_graph_t *g) 
         file->mapped = NULL;
     }
     for (veer_onnx_map_t *map = file->external; map; map = map->next) {
-        if (map->given) continue;
+        if (map->given || !map->file) continue;
         VEER_TRY(veer_graph_on_destroy(g, veer_mapped_file_close, map->file));
         map->given = true;
     }
