@@ -14,7 +14,7 @@
 
 /* A matrix of this many elements or more is cut into columns unless there are many rows: each tile then reads its own
  * part of the matrix once, which beats the faster kernels that read all of it (measured, see README.md). */
-enum { FEW_ROWS = 32, MANY_ROWS = 128, LARGE_MATRIX = 1 << 18 };
+enum { FEW_ROWS = 32, MANY_ROWS = 512, LARGE_MATRIX = 1 << 18 };
 
 typedef struct matcher_s {
     const veer_graph_t *g;
