@@ -84,6 +84,12 @@ typedef struct veer_onnx_op_use_s {
     const char *reason; /* why it cannot be imported; NULL where it can, as far as is known without shapes */
 } veer_onnx_op_use_t;
 
+/* A node, nested graphs and functions included: its name is what the IR nodes made of it have as origin. */
+typedef struct veer_onnx_node_use_s {
+    const char *name, *op_type, *domain;
+    int opset;
+} veer_onnx_node_use_t;
+
 typedef struct veer_onnx_opset_s {
     const char *domain;
     int64_t version;
@@ -99,6 +105,7 @@ typedef struct veer_onnx_info_s {
     int input_count, output_count;
     veer_onnx_op_use_t *ops;                     /* by op_type, then domain */
     int op_count, node_count, unsupported_count; /* unsupported_count: entries of ops with a reason */
+    veer_onnx_node_use_t *nodes;                 /* node_count entries, in the order of the file */
     int initializer_count;
     int64_t parameter_count;          /* elements of all initializers */
     int64_t initializer_bytes;        /* as the types say; external data is not opened */

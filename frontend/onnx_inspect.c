@@ -115,8 +115,19 @@ static veer_status_t read_initializers(veer_onnx_info_t *info, const veer_onnx_f
 typedef struct {
     veer_onnx_info_t *info;
     const veer_onnx_file_t *file;
-    size_t capacity;
+    size_t capacity, node_capacity;
 } count_t;
+
+/* Room for `count` + 1 elements in an array of the arena, which doubles. NULL when out of memory. */
+static void *grow(veer_arena_t *arena, void *array, size_t count, size_t *capacity, size_t size_bytes) {
+    if (count < *capacity) return array;
+    size_t wanted = *capacity ? 2 * *capacity : 64;
+    void *larger = veer_arena_array(arena, wanted, size_bytes);
+    if (!larger) return NULL;
+    if (count) memcpy(larger, array, count * size_bytes);
+    *capacity = wanted;
+    return larger;
+}
 
 static bool is_function(const veer_onnx_file_t *file, const char *type, const char *domain) {
     for (size_t i = 0; i < file->model->n_functions; i++) {
@@ -136,32 +147,39 @@ static const char *reason_of(count_t *c, const char *type, const char *domain, i
     return text_of(c->info, text);
 }
 
-static veer_status_t count_node(count_t *c, const veer_onnx_scope_t *scope, const VeerOnnx__NodeProto *node) {
-    const char *type = node->op_type ? node->op_type : "", *domain = node->domain ? node->domain : "";
+static veer_status_t count_op(count_t *c, const veer_onnx_node_use_t *node) {
     veer_onnx_info_t *info = c->info;
-    int opset = veer_onnx_scope_opset(scope, domain), i = 0;
-    if (!strcmp(domain, "ai.onnx")) domain = "";
-    while (i < info->op_count &&
-           (strcmp(info->ops[i].op_type, type) || strcmp(info->ops[i].domain, domain) || info->ops[i].opset != opset))
+    int i = 0;
+    while (i < info->op_count && (strcmp(info->ops[i].op_type, node->op_type) ||
+                                  strcmp(info->ops[i].domain, node->domain) || info->ops[i].opset != node->opset))
         i++;
-    info->node_count++;
     if (i < info->op_count) return info->ops[i].count++, veer_ok();
-    if ((size_t)info->op_count == c->capacity) {
-        size_t capacity = c->capacity ? 2 * c->capacity : 64;
-        veer_onnx_op_use_t *ops = veer_arena_array(&info->arena, capacity, sizeof *ops);
-        if (!ops) return veer_out_of_memory();
-        if (c->capacity) memcpy(ops, info->ops, c->capacity * sizeof *ops);
-        info->ops = ops;
-        c->capacity = capacity;
-    }
-    const char *name = veer_onnx_scope_node_name(scope, node);
-    info->ops[info->op_count++] = (veer_onnx_op_use_t){.op_type = text_of(info, type),
-                                                       .domain = text_of(info, domain),
-                                                       .opset = opset,
-                                                       .count = 1,
-                                                       .node = text_of(info, name),
-                                                       .reason = reason_of(c, type, domain, opset)};
+    veer_onnx_op_use_t *ops = grow(&info->arena, info->ops, (size_t)info->op_count, &c->capacity, sizeof *ops);
+    if (!ops) return veer_out_of_memory();
+    info->ops = ops;
+    info->ops[info->op_count++] =
+        (veer_onnx_op_use_t){.op_type = node->op_type,
+                             .domain = node->domain,
+                             .opset = node->opset,
+                             .count = 1,
+                             .node = node->name,
+                             .reason = reason_of(c, node->op_type, node->domain, node->opset)};
     return veer_ok();
+}
+
+static veer_status_t count_node(count_t *c, const veer_onnx_scope_t *scope, const VeerOnnx__NodeProto *proto) {
+    veer_onnx_info_t *info = c->info;
+    const char *domain = proto->domain ? proto->domain : "";
+    veer_onnx_node_use_t node = {.name = text_of(info, veer_onnx_scope_node_name(scope, proto)),
+                                 .op_type = text_of(info, proto->op_type),
+                                 .domain = text_of(info, strcmp(domain, "ai.onnx") ? domain : ""),
+                                 .opset = veer_onnx_scope_opset(scope, domain)};
+    veer_onnx_node_use_t *nodes =
+        grow(&info->arena, info->nodes, (size_t)info->node_count, &c->node_capacity, sizeof *nodes);
+    if (!nodes) return veer_out_of_memory();
+    info->nodes = nodes;
+    info->nodes[info->node_count++] = node;
+    return count_op(c, &node);
 }
 
 static veer_status_t count_nodes(count_t *c, const veer_onnx_scope_t *scope, VeerOnnx__NodeProto **nodes,
