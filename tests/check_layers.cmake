@@ -17,7 +17,7 @@ set(api_may ".")
 set(tools_may ".")
 # The only folder that may see another library's types.
 set(library_headers "protobuf-c/" "llvm-c/" "oneapi/dnnl/|dnnl" "jansson\\.h" "png\\.h" "zlib\\.h")
-set(library_folders "frontend/" "backends/llvm/" "backends/onednn/" "frontend/" "frontend/" "(frontend|tools)/")
+set(library_folders "frontend/" "backends/llvm/" "backends/onednn/" "(frontend|tools)/" "frontend/" "(frontend|tools)/")
 
 set(wrong 0)
 macro(complain file include reason)
