@@ -5,6 +5,7 @@
  *     x * 1, x / 1, x - (+0)     exact for all x
  *     x + (-0)                   exact for all x; x + (+0) turns -0 into +0, so x must be one that is never -0
  *     x + 0, x - 0               on integers
+ *     x + neg y = x - y, neg x + y = y - x, x - neg y = x + y    the same operation by definition
  *     pow(x, 1), pow(x, 2) = x * x, pow(x, -1) = 1 / x: correctly rounded on the right, which is what pow aims at
  *     neg(neg x), not(not x), and(x, true), or(x, false), xor(x, false), abs(abs x), where(c, x, x), where(constant, x,
  * y) cast to the same dtype; cast(cast x) where the inner one loses nothing f(broadcast x, y) = f(x, y) where y brings
@@ -127,12 +128,18 @@ static veer_value_t fold_add(veer_builder_t *b, veer_node_t node) {
     veer_value_t x = veer_fold_in(b, node, 0), y = veer_fold_in(b, node, 1), found = VEER_NO_VALUE;
     if (adds_nothing(b, x, y)) found = take(b, node, x);
     if (!found.i && adds_nothing(b, y, x)) found = take(b, node, y);
-    return or_drop_broadcasts(b, node, found);
+    if (found.i) return found;
+    veer_node_t minus_y = veer_fold_def(b, y, VEER_OP_NEG), minus_x = veer_fold_def(b, x, VEER_OP_NEG);
+    if (minus_y.i) return veer_sub(b, x, veer_fold_in(b, minus_y, 0));
+    if (minus_x.i) return veer_sub(b, y, veer_fold_in(b, minus_x, 0));
+    return drop_broadcasts(b, node);
 }
 
 static veer_value_t fold_sub(veer_builder_t *b, veer_node_t node) {
-    bool nothing = is_splat(b, veer_fold_in(b, node, 1), 0.0);
-    return or_drop_broadcasts(b, node, nothing ? take(b, node, veer_fold_in(b, node, 0)) : VEER_NO_VALUE);
+    veer_value_t x = veer_fold_in(b, node, 0), y = veer_fold_in(b, node, 1);
+    veer_node_t minus = veer_fold_def(b, y, VEER_OP_NEG);
+    if (minus.i) return veer_add(b, x, veer_fold_in(b, minus, 0));
+    return or_drop_broadcasts(b, node, is_splat(b, y, 0.0) ? take(b, node, x) : VEER_NO_VALUE);
 }
 
 static veer_value_t fold_mul(veer_builder_t *b, veer_node_t node) {

@@ -116,7 +116,7 @@ static inline void random_nodes(veer_builder_t *b, random_t *r, random_pool_t *p
         veer_value_t x = random_pick(r, p), y = random_pick(r, p);
         switch (random_below(r, 13)) {
         case 0: random_add(b, r, p, veer_mul(b, x, y)); break;
-        case 1: random_add(b, r, p, veer_sub(b, x, y)); break;
+        case 1: random_add(b, r, p, veer_sub(b, x, random_below(r, 2) ? veer_neg(b, y) : y)); break;
         case 2: random_add(b, r, p, veer_silu(b, x)); break;
         case 3: random_add(b, r, p, veer_gelu(b, x, random_below(r, 2))); break;
         case 4:
@@ -135,7 +135,7 @@ static inline void random_nodes(veer_builder_t *b, random_t *r, random_pool_t *p
             break;
         case 10: random_add(b, r, p, random_known(b, r)); break;
         case 11: random_add(b, r, p, random_move(b, r, x, y)); break;
-        case 12: random_add(b, r, p, random_below(r, 2) ? veer_add(b, x, y) : veer_div(b, x, y)); break;
+        case 12: random_add(b, r, p, random_below(r, 2) ? veer_add(b, veer_neg(b, x), y) : veer_div(b, x, y)); break;
         case 9:
             if (depth < 3) random_fused(b, r, p, depth);
             break;
