@@ -96,6 +96,25 @@ bool veer_llvm_supports(const veer_graph_t *g, veer_node_t node, char *reason, s
     return good;
 }
 
+bool veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int node_count, const veer_value_t *results,
+                        int result_count, veer_llvm_fusion_t *out_info, char *reason, size_t size) {
+    veer_arena_t arena;
+    veer_arena_init(&arena, veer_graph_allocator(g));
+    parts_t *p = veer_arena_alloc(&arena, sizeof *p);
+    if (size) reason[0] = 0;
+    if (p) *p = (parts_t){.native_lanes = 8};
+    bool good =
+        p && veer_fx_region_init_nodes(&p->region, &arena, g, nodes, node_count, results, result_count, reason, size) &&
+        make_parts(p);
+    if (!good && (!p || p->region.out_of_memory)) snprintf(reason, size, "out of memory");
+    if (good && out_info) {
+        *out_info = (veer_llvm_fusion_t){.nests = p->count, .work_items = p->items};
+        for (int i = 0; i < p->count; i++) out_info->sweeps += p->schedules[i]->sweep_count;
+    }
+    veer_arena_deinit(&arena);
+    return good;
+}
+
 static veer_status_t write_kernel(veer_llvm_t *llvm, parts_t *p, veer_llvm_kernel_t *out) {
     veer_jit_kernel_t jit;
     veer_fx_kernel_t kernel;

@@ -271,6 +271,7 @@ static void *compile_unit(void *argument_unit) {
     /* kernels are written as vectors already */
     LLVMPassBuilderOptionsSetLoopVectorization(options, 0);
     LLVMPassBuilderOptionsSetSLPVectorization(options, 0);
+    LLVMPassBuilderOptionsSetLoopUnrolling(options, 0); /* values span several registers: unrolling gains nothing */
     LLVMErrorRef error = LLVMRunPasses(unit->module, "default<O3>", unit->machine, options);
     LLVMDisposePassBuilderOptions(options);
     if (error) {

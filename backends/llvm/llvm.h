@@ -33,6 +33,17 @@ void veer_llvm_destroy(veer_llvm_t *llvm); /* NULL is allowed; the kernels are g
 /* Whether veer_llvm_emit takes the node (a fused one, or one alone that is treated as a region of one); where not,
  * `reason` says why. The same on every target. */
 bool veer_llvm_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
+/* What a fused node of these nodes would be, for a pass that grows one. */
+typedef struct veer_llvm_fusion_s {
+    int nests;  /* loop nests; more than one: results that do not share loops, so what they share is computed twice */
+    int sweeps; /* passes over a row, all nests together: 1 for elementwise, 2 for a reduction and its use, ... */
+    int64_t work_items; /* what threads can share */
+} veer_llvm_fusion_t;
+/* Whether one kernel can do `nodes` (of one region, in order) with `results` for others to read. `out_info` may be
+ * NULL. */
+bool veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int node_count, const veer_value_t *results,
+                        int result_count, veer_llvm_fusion_t *out_info, char *reason, size_t reason_bytes);
+
 /* Writes the node's kernel, or finds one that was written before with the same structure and shapes. A node has one
  * buffer per operand (NULL where an optional one is absent), then one per result; results may not overlap operands.
  * VEER_ERR_UNSUPPORTED with the reason. The kernel gives VEER_KERNEL_INDEX where a gather's index is out of range. */

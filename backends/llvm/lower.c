@@ -581,6 +581,94 @@ static void lane_loops(lower_t *c, const veer_fx_sweep_t *w) {
     c->lane_var = -1, c->lanes = 1;
 }
 
+/* ---- tiles ---- */
+/* rows[i] lane j becomes rows[j] lane i: log2(lanes) rounds of interleaving the first half with the second. */
+static void transpose_square(lower_t *c, val_t *rows, int lanes) {
+    val_t next_rows[128];
+    int low[128], high[128];
+    for (int i = 0; i < lanes; i++) low[i] = i / 2 + (i % 2) * lanes, high[i] = low[i] + lanes / 2;
+    for (int round = 1; round < lanes; round *= 2) {
+        for (int i = 0; i < lanes / 2; i++) {
+            next_rows[2 * i] = veer_emit_shuffle(c->e, rows[i], rows[i + lanes / 2], low, (unsigned)lanes);
+            next_rows[2 * i + 1] = veer_emit_shuffle(c->e, rows[i], rows[i + lanes / 2], high, (unsigned)lanes);
+        }
+        memcpy(rows, next_rows, (size_t)lanes * sizeof *rows);
+    }
+}
+
+static val_t lanes_below(lower_t *c, int64_t extent, val_t begin) {
+    val_t left = LLVMBuildSub(c->e->builder, veer_emit_i64(c->e, extent), begin, "");
+    return LLVMBuildICmp(c->e->builder, LLVMIntSLT, veer_emit_iota(c->e->i64, c->lanes),
+                         veer_emit_splat(c->e, left, c->lanes), "");
+}
+
+/* A square of operand elements at (tile, lane) variables = (u, v), lanes along v in each row of the tile. Rows beyond
+ * the end of v repeat the last one: they are never stored. */
+static val_t load_tile(lower_t *c, const veer_fx_point_t *p, int lane_var, val_t u, val_t v) {
+    const int lanes = (int)c->lanes;
+    const int64_t extent = c->n->extent[c->s->tile_var];
+    val_t rows[128], base = p->j ? c->k->tables[p->i] : c->k->bufs[p->i];
+    val_t mask = extent % lanes ? lanes_below(c, extent, u) : NULL;
+    LLVMTypeRef row_type = LLVMVectorType(veer_fx_memory_type(c->e, p->dtype), c->lanes);
+    val_t tile = veer_emit_variable(c->e, LLVMArrayType2(row_type, c->lanes));
+    open_var(c, c->s->tile_var, u);
+    for (int i = 0; i < lanes; i++) {
+        val_t at = LLVMBuildAdd(c->e->builder, v, veer_emit_i64(c->e, i), "");
+        open_var(c, lane_var, smaller(c, at, c->n->extent[lane_var] - 1));
+        rows[i] = load_run(c, p->dtype, base, affine_base(c, &p->at), mask);
+    }
+    transpose_square(c, rows, lanes);
+    for (int i = 0; i < lanes; i++) {
+        val_t at = veer_emit_i64(c->e, i);
+        LLVMBuildStore(c->e->builder, rows[i], LLVMBuildGEP2(c->e->builder, row_type, tile, &at, 1, ""));
+    }
+    return tile;
+}
+
+static void tile_row(lower_t *c, val_t *tiles, val_t j) {
+    for (int i = 0; i < c->n->point_count; i++) {
+        if (!c->s->tiled[i]) continue;
+        LLVMTypeRef row_type = LLVMVectorType(veer_fx_memory_type(c->e, c->n->points[i].dtype), c->lanes);
+        val_t address = LLVMBuildGEP2(c->e->builder, row_type, tiles[i], &j, 1, "");
+        set_value(c, i, LLVMBuildLoad2(c->e->builder, row_type, address, ""));
+    }
+    sweep_body(c);
+}
+
+static void tile_body(lower_t *c, int v, val_t u0, val_t v0) {
+    int u = c->s->tile_var;
+    int64_t extent = c->n->extent[u];
+    val_t *tiles = c->sums; /* free: there are no reductions */
+    for (int i = 0; i < c->n->point_count; i++)
+        if (c->s->tiled[i]) tiles[i] = load_tile(c, &c->n->points[i], v, u0, v0);
+    val_t left = LLVMBuildSub(c->e->builder, veer_emit_i64(c->e, extent), u0, "");
+    c->mask = c->n->extent[v] % c->lanes ? lanes_below(c, c->n->extent[v], v0) : NULL;
+    c->lane_var = v;
+    veer_emit_loop_t rows = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), smaller(c, left, c->lanes), 1);
+    int mark = c->undo_count;
+    open_var(c, v, v0);
+    open_var(c, u, LLVMBuildAdd(c->e->builder, u0, rows.i, ""));
+    tile_row(c, tiles, rows.i);
+    c->open &= ~(1u << u | 1u << v);
+    close_scope(c, mark);
+    veer_emit_loop_end(c->e, &rows);
+    c->mask = NULL, c->lane_var = -1;
+}
+
+static void tile_loops(lower_t *c, const veer_fx_sweep_t *w) {
+    int v = w->lane_var;
+    val_t reach = LLVMBuildAdd(c->e->builder, c->block_begin, veer_emit_i64(c->e, c->s->block), "");
+    c->lanes = (unsigned)w->lanes;
+    veer_emit_loop_t us =
+        veer_emit_loop_begin(c->e, c->block_begin, smaller(c, reach, c->n->extent[c->s->tile_var]), w->lanes);
+    veer_emit_loop_t vs =
+        veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, c->n->extent[v]), w->lanes);
+    tile_body(c, v, us.i, vs.i);
+    veer_emit_loop_end(c->e, &vs);
+    veer_emit_loop_end(c->e, &us);
+    c->lanes = 1;
+}
+
 static void sweep_loops(lower_t *c, int depth) {
     const veer_fx_sweep_t *w = &c->s->sweeps[c->sweep];
     if (depth == w->var_count) {
@@ -613,7 +701,10 @@ static void run_sweep(lower_t *c, int sweep) {
             if (!(c->n->stores[i].vars & w->vars)) store(c, &c->n->stores[i]);
     for_targets(c, hoist); /* row values stay for the sweeps behind */
     int mark = c->undo_count;
-    sweep_loops(c, 0);
+    if (c->s->tile_var >= 0)
+        tile_loops(c, w);
+    else
+        sweep_loops(c, 0);
     close_scope(c, mark);
     if (w->level != INT_MAX) end_accumulators(c);
 }
@@ -639,8 +730,9 @@ static void decode_item(lower_t *c, val_t item) {
             c->mask = LLVMBuildICmp(c->e->builder, LLVMIntSLT, veer_emit_iota(c->e->i64, c->lanes),
                                     veer_emit_splat(c->e, left, c->lanes), "");
     }
-    if (s->block_var >= 0) {
-        item = take_digit(c, item, (c->n->extent[s->block_var] + s->block - 1) / s->block, &digit);
+    int cut = s->tile_var >= 0 ? s->tile_var : s->block_var;
+    if (cut >= 0) {
+        item = take_digit(c, item, (c->n->extent[cut] + s->block - 1) / s->block, &digit);
         c->block_begin = mul_i64(c, digit, s->block);
     }
     for (int i = s->row_count - 1; i >= 0; i--) {

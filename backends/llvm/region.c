@@ -397,6 +397,61 @@ bool veer_fx_region_init(veer_fx_region_t *r, veer_arena_t *arena, const veer_gr
     return (roots[0] = translate(r, g, node, &known)) >= 0;
 }
 
+/* ---- nodes that are not fused yet ---- */
+static bool defined_by(const veer_graph_t *g, const veer_node_t *nodes, int count, veer_value_t v) {
+    veer_node_t def = veer_value_def(g, v);
+    for (int i = 0; def.i && i < count; i++)
+        if (nodes[i].i == def.i) return true;
+    return false;
+}
+
+static bool add_outside(veer_fx_region_t *r, const veer_graph_t *g, veer_value_t v, veer_type_t *types,
+                        known_t *known) {
+    const veer_type_t *t = veer_value_type(g, v);
+    const void *bytes = veer_value_const_data(g, v);
+    veer_fx_expr_t e = {.kind = VEER_FX_INPUT, .type = *t, .i = r->input_count};
+    if (!dtype_known(t->dtype)) return veer_fx_decline(r, "an operand is %s", veer_dtype_name(t->dtype));
+    if (known->count >= MAX_BODY) return veer_fx_decline(r, "more than %d values", MAX_BODY);
+    if (bytes && veer_type_count(t) == 1) {
+        e.kind = VEER_FX_CONST, e.i = 0;
+        memcpy(&e.bits, bytes, veer_type_bytes(t));
+    } else
+        types[r->input_count++] = *t;
+    return add_known(known, v, append(r, e, NULL, 0));
+}
+
+static bool add_operands(veer_fx_region_t *r, const veer_graph_t *g, const veer_node_t *nodes, int count,
+                         veer_type_t *types, known_t *known) {
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < veer_node_in_count(g, nodes[i]); k++) {
+            veer_value_t v = veer_node_in(g, nodes[i], k);
+            if (!v.i || look_up(known, v) >= 0 || defined_by(g, nodes, count, v)) continue;
+            if (!add_outside(r, g, v, types, known)) return false;
+        }
+    return true;
+}
+
+bool veer_fx_region_init_nodes(veer_fx_region_t *r, veer_arena_t *arena, const veer_graph_t *g,
+                               const veer_node_t *nodes, int node_count, const veer_value_t *results, int result_count,
+                               char *reason, size_t reason_bytes) {
+    *r = (veer_fx_region_t){.arena = arena, .reason = reason, .reason_bytes = reason_bytes, .root_count = result_count};
+    size_t room = MAX_BODY + (size_t)node_count + 1;
+    known_t known = {veer_arena_array(arena, room, sizeof(uint32_t)), veer_arena_array(arena, room, sizeof(int)), 0};
+    veer_type_t *types = veer_arena_array(arena, room, sizeof *types);
+    int *roots = veer_arena_array(arena, (size_t)result_count + 1, sizeof *roots);
+    r->roots = roots, r->input_types = types;
+    if (!known.values || !known.exprs || !types || !roots) return fail(r), false;
+    if (!add_operands(r, g, nodes, node_count, types, &known)) return false;
+    for (int i = 0; i < node_count; i++) {
+        int e = translate(r, g, nodes[i], &known);
+        if (e < 0 || !add_known(&known, veer_node_out(g, nodes[i], 0), e)) return false;
+    }
+    for (int i = 0; i < result_count; i++)
+        if ((roots[i] = look_up(&known, results[i])) < 0)
+            return veer_fx_decline(r, "result %d is not one of the nodes'", i);
+    return true;
+}
+
 /* ---- the key ---- */
 typedef struct writer_s {
     unsigned char *bytes; /* NULL: count only */

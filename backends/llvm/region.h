@@ -71,6 +71,11 @@ enum { VEER_FX_REASON_BYTES = 256 };
 /* False where the node cannot be expressed: `reason` says why (or out_of_memory is set). */
 bool veer_fx_region_init(veer_fx_region_t *r, veer_arena_t *arena, const veer_graph_t *g, veer_node_t node,
                          char *reason, size_t reason_bytes);
+/* The same for nodes of one region in order, which are not a fused node yet: operands are the values that they take
+ * from elsewhere, in order of their first use (constants of one element go into the body). */
+bool veer_fx_region_init_nodes(veer_fx_region_t *r, veer_arena_t *arena, const veer_graph_t *g,
+                               const veer_node_t *nodes, int node_count, const veer_value_t *results, int result_count,
+                               char *reason, size_t reason_bytes);
 /* Writes `reason` and gives false. */
 bool veer_fx_decline(veer_fx_region_t *r, const char *format, ...) VEER_PRINTF(2, 3);
 /* Bytes that two regions share exactly where their kernels are the same; arena memory, NULL when out of memory. */

@@ -8,7 +8,8 @@ enum {
     DEAR_ITEM_ELEMENTS = 2048, /* the same where one element costs much */
     KEPT_LIMIT = 1 << 20,      /* bytes of scratch */
     KEEP_COST = 8,
-    SUM_BLOCK = 4096 /* elements per partial sum */
+    SUM_BLOCK = 4096, /* elements per partial sum */
+    FEW_ITEMS = 16    /* too few to share out evenly */
 };
 
 static double point_cost(const veer_fx_point_t *p) {
@@ -56,13 +57,14 @@ static void count_votes(const veer_fx_schedule_t *s, double votes[VEER_FX_MAX_VA
             if (!s->live[i] || (p->kind != VEER_PT_LOAD && p->kind != VEER_PT_NOISE) || !p->vars) continue;
             bool dynamic = false; /* an index that varies along v makes it a gather */
             for (int d = 0; d < p->dynamic_count; d++) dynamic = dynamic || n->points[p->dynamic[d]].vars >> v & 1;
+            double accesses = (double)veer_fx_count_vars(n, p->vars);
             if (p->at.coef[v] == 1 && !dynamic)
-                votes[v] += 2;
+                votes[v] += 2 * accesses;
             else if (!(p->vars >> v & 1))
-                votes[v] += 0.1;
+                votes[v] += 0.1 * accesses;
         }
         for (int i = 0; i < n->store_count; i++)
-            if (n->stores[i].at.coef[v] == 1) votes[v] += 3;
+            if (n->stores[i].at.coef[v] == 1) votes[v] += 3 * (double)veer_fx_count_vars(n, n->stores[i].vars);
     }
 }
 
@@ -124,6 +126,8 @@ static void schedule_rows(veer_fx_schedule_t *s, const double votes[VEER_FX_MAX_
     int row = best_var(n, n->row_vars, votes), inner = best_var(n, swept, votes);
     s->row_lane_var = row >= 0 && (inner < 0 || votes[row] > votes[inner]) ? row : -1;
     if (s->row_lane_var >= 0) s->row_lanes = choose_lanes(s, n->extent[row], native);
+    int64_t others = veer_fx_count_vars(n, n->row_vars & ~(s->row_lane_var >= 0 ? 1u << row : 0));
+    while (s->row_lanes > native && n->extent[row] / s->row_lanes * others < FEW_ITEMS) s->row_lanes /= 2;
     for (int v = 0; v < n->var_count; v++)
         if (n->row_vars >> v & 1 && n->extent[v] != 1 && v != s->row_lane_var) {
             s->rows[s->row_count++] = v;
@@ -139,6 +143,35 @@ static void schedule_rows(veer_fx_schedule_t *s, const double votes[VEER_FX_MAX_
     }
 }
 
+/* ---- tiles ---- */
+static bool runs_along(const veer_fx_schedule_t *s, int point, int tile, int lane) {
+    const veer_fx_point_t *p = &s->nest->points[point];
+    return s->live[point] && p->kind == VEER_PT_LOAD && veer_dtype_size(p->dtype) == 4 && !p->dynamic_count &&
+           !p->guard && p->at.coef[tile] == 1 && p->at.coef[lane] > 1;
+}
+
+/* The variable that most transposed loads run along. Short ones are left to gathers. */
+static bool schedule_tiles(veer_fx_schedule_t *s, veer_fx_sweep_t *w, int64_t wanted, int native) {
+    const veer_fx_nest_t *n = s->nest;
+    int best = -1, best_count = 0, lane = w->lane_var;
+    for (int v = 0; v < n->var_count; v++) {
+        int count = 0;
+        if (v == lane || n->extent[v] < native / 2 || !(w->vars >> v & 1)) continue;
+        for (int i = 0; i < n->point_count; i++) count += runs_along(s, i, v, lane);
+        if (count > best_count) best = v, best_count = count;
+    }
+    if (best < 0 || n->extent[lane] < native / 2 || native < 4) return false;
+    for (int i = 0; i < n->point_count; i++) s->tiled[i] = runs_along(s, i, best, lane);
+    w->lanes = native;
+    s->tile_var = best;
+    s->block = n->extent[best] * n->extent[lane] <= wanted ? (n->extent[best] + native - 1) / native * native : native;
+    s->items = (n->extent[best] + s->block - 1) / s->block;
+    for (int v = 0; v < n->var_count; v++)
+        if (w->vars >> v & 1 && n->extent[v] != 1 && v != best && v != lane)
+            s->rows[s->row_count++] = v, s->items *= n->extent[v];
+    return true;
+}
+
 /* Elementwise: lanes along the best variable, then as many inner variables as fill an item; the rest are rows. */
 static void schedule_elements(veer_fx_schedule_t *s, const double votes[VEER_FX_MAX_VARS], int native) {
     veer_fx_nest_t *n = s->nest;
@@ -147,6 +180,12 @@ static void schedule_elements(veer_fx_schedule_t *s, const double votes[VEER_FX_
     w->lane_var = best_var(n, w->vars, votes);
     if (w->lane_var < 0) return;
     w->lanes = choose_lanes(s, n->extent[w->lane_var], native);
+    if (schedule_tiles(s, w, wanted, native)) {
+        n->row_vars = w->vars & ~(1u << w->lane_var | 1u << s->tile_var);
+        w->vars &= ~n->row_vars;
+        order_sweep(s, w);
+        return;
+    }
     filled = n->extent[w->lane_var];
     if (filled > 2 * wanted) s->block_var = w->lane_var, s->block = wanted, filled = wanted;
     uint32_t inner = 1u << w->lane_var;
@@ -270,9 +309,11 @@ static bool check_work(const veer_fx_schedule_t *s) {
 }
 
 bool veer_fx_schedule_init(veer_fx_schedule_t *s, veer_fx_nest_t *n, int native_lanes) {
-    *s = (veer_fx_schedule_t){.nest = n, .row_lane_var = -1, .row_lanes = 1, .block_var = -1, .items = 1};
+    *s = (veer_fx_schedule_t){
+        .nest = n, .row_lane_var = -1, .row_lanes = 1, .block_var = -1, .tile_var = -1, .items = 1};
     s->live = veer_arena_array(n->region->arena, (size_t)n->point_count + 1, sizeof *s->live);
-    if (!s->live) return n->region->out_of_memory = true, false;
+    s->tiled = veer_arena_array(n->region->arena, (size_t)n->point_count + 1, sizeof *s->tiled);
+    if (!s->live || !s->tiled) return n->region->out_of_memory = true, false;
     for (int i = 0; i < n->store_count; i++) mark_live(s, n->stores[i].point);
     n->row_vars = 0;
     for (int i = 0; i < n->point_count; i++)

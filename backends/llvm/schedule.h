@@ -29,6 +29,10 @@ typedef struct veer_fx_schedule_s {
     int row_lane_var, row_lanes; /* lanes along a row variable (-1, 1: no): the item's last digit counts vectors */
     int block_var;               /* -1, or the stores' lane variable: the item's last digit counts blocks */
     int64_t block;
+    /* Loads that run along another variable than the lanes do (transposes) go through square tiles: `tile_var` is that
+     * variable, -1: none; items then count its blocks of `block`. */
+    int tile_var;
+    bool *tiled; /* by point */
     int64_t items;
     veer_fx_sweep_t sweeps[VEER_FX_MAX_SWEEPS];
     int sweep_count;

@@ -683,6 +683,26 @@ static void regions_with_views(void **state) {
     run_all(s);
 }
 
+/* Transposed reads long enough for tiles, of every remainder. */
+static void tiles(void **state) {
+    suite_t *s = *state;
+    static const int64_t shapes[][3] = {{1, 100, 33}, {3, 16, 16},   {1, 1000, 31},
+                                        {2, 8, 100},  {1, 300, 257}, {2, 17, 15}};
+    for (int i = 0; i < 12; i++) {
+        const int64_t *d = shapes[i % 6];
+        veer_builder_t b = begin(s, "transposed read", 1e-6, 1e-6);
+        veer_dtype_t t = i < 6 ? VEER_DTYPE_F32 : VEER_DTYPE_I32;
+        veer_value_t in[] = {arg(s, VEER_TYPE(t, d[0], d[1], d[2])), arg(s, VEER_TYPE(t, d[0], d[2], d[1])),
+                             arg(s, VEER_TYPE(t, d[2], 1))};
+        fused_t f = begin_fused(s, &b, in, 3);
+        veer_value_t y = veer_transpose(&f.body, f.in[0], (int64_t[]){0, 2, 1}), out[2];
+        out[0] = veer_add(&f.body, veer_mul(&f.body, y, f.in[2]), f.in[1]);
+        out[1] = y;
+        finish_fused(s, &b, &f, out, 2);
+    }
+    run_all(s);
+}
+
 /* ---- diffusion ---- */
 static void noise_case(suite_t *s, const char *name, veer_type_t t, int64_t stream) {
     veer_builder_t b = begin(s, name, 2e-6, 2e-6);
@@ -780,6 +800,32 @@ static void declines_with_a_reason(void **state) {
     s->count++;
 }
 
+/* What the fuse pass asks before it makes a node. */
+static void tells_what_can_be_fused(void **state) {
+    suite_t *s = *state;
+    char reason[256];
+    veer_llvm_fusion_t info;
+    veer_builder_t b = begin(s, "candidates", 0, 0);
+    veer_value_t x = arg(s, VEER_TYPE(VEER_DTYPE_F32, 8, 64));
+    veer_value_t y = veer_silu(&b, x), m = veer_reduce_last(&b, VEER_OP_REDUCE_MEAN, y, true), z = veer_sub(&b, y, m);
+    veer_value_t columns = veer_reduce(&b, VEER_OP_REDUCE_SUM, y, (int64_t[]){0}, 1, false);
+    veer_value_t product = veer_matmul(&b, z, z, false, true);
+    check(veer_builder_status(&b), "candidates");
+    veer_node_t nodes[] = {veer_value_def(b.graph, y), veer_value_def(b.graph, m), veer_value_def(b.graph, z)};
+    veer_value_t results[] = {z, m};
+    assert_true(veer_llvm_can_fuse(b.graph, nodes, 3, results, 2, &info, reason, sizeof reason));
+    assert_int_equal(info.nests, 1);
+    assert_int_equal(info.sweeps, 2);
+    assert_int_equal(info.work_items, 8);
+    nodes[1] = veer_value_def(b.graph, columns), results[0] = y, results[1] = columns;
+    assert_true(veer_llvm_can_fuse(b.graph, nodes, 2, results, 2, &info, reason, sizeof reason));
+    assert_int_equal(info.nests, 2);
+    nodes[1] = veer_value_def(b.graph, product), results[1] = product;
+    assert_false(veer_llvm_can_fuse(b.graph, nodes, 2, results, 2, &info, reason, sizeof reason));
+    assert_string_equal(reason, "no kernel for op matmul");
+    s->count++;
+}
+
 static void equal_kernels_are_one(void **state) {
     suite_t *s = *state;
     for (int i = 0; i < 3; i++) {
@@ -822,6 +868,8 @@ int main(void) {
         T(noise),
         T(step_update),
         T(declines_with_a_reason),
+        T(tells_what_can_be_fused),
+        T(tiles),
         T(equal_kernels_are_one),
         T(empty_results),
     };
