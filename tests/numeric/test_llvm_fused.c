@@ -206,10 +206,12 @@ static void run_case(suite_t *s, const case_t *c) {
     for (int i = 0; i < arg_count; i++) veer_free(veer_allocator_system(), in[i].data);
 }
 
+static const char *cpu; /* the target; NULL: this machine */
+
 static int set_up(void **state) {
     suite_t *s = calloc(1, sizeof *s);
     s->random = SEED;
-    check(veer_llvm_create(veer_allocator_system(), NULL, &s->llvm), "create");
+    check(veer_llvm_create(veer_allocator_system(), cpu, &s->llvm), "create");
     *state = s;
     return 0;
 }
@@ -873,5 +875,11 @@ int main(void) {
         T(equal_kernels_are_one),
         T(empty_results),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("this machine", tests, NULL, NULL);
+#ifdef __x86_64__
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return failed;
+    cpu = "x86-64-v3"; /* eight lanes, even where the machine has sixteen */
+    failed += cmocka_run_group_tests_name("x86-64-v3", tests, NULL, NULL);
+#endif
+    return failed;
 }
