@@ -517,6 +517,28 @@ static void row_regions(void **state) {
         y = veer_silu(&f.body, y);
         finish_fused(s, &b, &f, &y, i < 3 ? 1 : 1);
     }
+    for (int i = 0; i < 3; i++) { /* backward of group_norm + silu towards x, spelled out */
+        int64_t c = (int64_t[]){32, 6, 64}[i], hw = (int64_t[]){8, 5, 16}[i], g = 2, all[] = {2, c, hw, hw};
+        veer_builder_t b = begin(s, "group_norm and silu, backward", 2e-5, 1e-5);
+        veer_type_t t = veer_type_make(VEER_DTYPE_F32, 4, all);
+        veer_value_t in[] = {arg(s, t), arg(s, t), arg(s, VEER_TYPE(VEER_DTYPE_F32, c, 1, 1))};
+        fused_t f = begin_fused(s, &b, in, 3);
+        veer_builder_t *k = &f.body;
+        veer_value_t x = veer_reshape(k, f.in[0], VEER_DIMS(2, g, c / g, hw * hw));
+        x = veer_sub(k, x, veer_reduce(k, VEER_OP_REDUCE_MEAN, x, (int64_t[]){2, 3}, 2, true));
+        veer_value_t variance = veer_reduce(k, VEER_OP_REDUCE_MEAN, veer_mul(k, x, x), (int64_t[]){2, 3}, 2, true);
+        veer_value_t rstd = veer_rsqrt(k, veer_add_c(k, variance, 1e-5)), xhat = veer_mul(k, x, rstd);
+        veer_value_t h = veer_mul(k, veer_reshape(k, xhat, 4, all), f.in[2]), sig = veer_sigmoid(k, h);
+        veer_value_t slope = veer_mul(k, sig, veer_add_c(k, veer_mul(k, h, veer_rsub_c(k, sig, 1)), 1));
+        veer_value_t d = veer_mul(k, veer_mul(k, f.in[1], slope), f.in[2]);
+        d = veer_reshape(k, d, VEER_DIMS(2, g, c / g, hw * hw));
+        veer_value_t along = veer_reduce(k, VEER_OP_REDUCE_MEAN, veer_mul(k, d, xhat), (int64_t[]){2, 3}, 2, true);
+        veer_value_t mean = veer_reduce(k, VEER_OP_REDUCE_MEAN, d, (int64_t[]){2, 3}, 2, true);
+        veer_value_t dx = veer_mul(k, rstd, veer_sub(k, veer_sub(k, d, mean), veer_mul(k, xhat, along)));
+        dx = veer_reshape(k, dx, 4, all);
+        finish_fused(s, &b, &f, &dx, 1);
+        assert_true(s->cases[s->count - 1].kernel.scratch_bytes > 0); /* d is kept, not computed twice */
+    }
     for (int i = 0; i < 4; i++) { /* attention scores: scale, mask, softmax; and its backward */
         int64_t n = (int64_t[]){16, 77, 64, 7}[i];
         veer_builder_t b = begin(s, "softmax and its backward", 1e-5, 1e-5);
