@@ -48,11 +48,8 @@ static veer_value_t additive(veer_onnx_node_t *n, veer_value_t mask, veer_dtype_
 /* Query i sees keys up to i + past. */
 static veer_value_t causal(veer_onnx_node_t *n, int64_t rows, int64_t columns, int64_t past) {
     veer_type_t type = VEER_TYPE(VEER_DTYPE_BOOL, rows, columns);
-    uint8_t *sees = veer_arena_alloc(veer_graph_arena(n->b->graph), veer_type_bytes(&type) + 1);
-    if (!sees) {
-        veer_builder_fail(n->b, veer_out_of_memory());
-        return VEER_NO_VALUE;
-    }
+    uint8_t *sees = veer_onnx_new_data(n, &type);
+    if (!sees) return VEER_NO_VALUE;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++) sees[i * columns + j] = j <= i + past;
     return veer_const_view(n->b, type, sees, NULL);

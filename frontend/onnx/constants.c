@@ -4,15 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-/* A constant whose bytes `fill` computes; room for them, or NULL after a failure. */
-static void *new_data(veer_onnx_node_t *n, const veer_type_t *type) {
-    veer_status_t status = veer_type_check(type);
-    void *data = status ? NULL : veer_arena_alloc(veer_graph_arena(n->b->graph), veer_type_bytes(type) + 1);
-    if (!status && !data) status = veer_out_of_memory();
-    if (status) veer_builder_fail(n->b, status);
-    return data;
-}
-
 static veer_value_t numbers(veer_onnx_node_t *n, veer_dtype_t dtype, int rank, int64_t count, const void *values) {
     return veer_const(n->b, veer_type_make(dtype, rank, &count), values);
 }
@@ -123,7 +114,7 @@ void veer_onnx_range(veer_onnx_node_t *n) {
     if (!veer_onnx_ok(n)) return;
     int64_t count = real ? real_steps(v[0], v[1], v[2]) : int_steps(k[0], k[1], k[2]);
     type = veer_type_make(type.dtype, 1, &count);
-    void *data = new_data(n, &type);
+    void *data = veer_onnx_new_data(n, &type);
     if (!data) return;
     for (int64_t i = 0; i < count; i++)
         store(type.dtype, data, i, v[0] + (double)i * v[2], (int64_t)((uint64_t)k[0] + (uint64_t)i * (uint64_t)k[2]));
@@ -140,7 +131,7 @@ void veer_onnx_eye_like(veer_onnx_node_t *n) {
     veer_dtype_t dtype = veer_onnx_attr(n, "dtype") ? veer_onnx_dtype(to) : type.dtype;
     veer_type_t mask = type;
     mask.dtype = VEER_DTYPE_BOOL;
-    uint8_t *data = new_data(n, &mask);
+    uint8_t *data = veer_onnx_new_data(n, &mask);
     if (dtype == VEER_DTYPE_NONE) veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "dtype %lld is not supported", (long long)to);
     for (int64_t i = 0; data && i < type.dims[0]; i++)
         if (k < type.dims[1] && k > -type.dims[0] && i + k >= 0 && i + k < type.dims[1])
@@ -161,7 +152,7 @@ void veer_onnx_non_zero(veer_onnx_node_t *n) {
     veer_type_strides(&type, strides);
     for (int64_t i = 0; i < total; i++) count += !is_zero(&type, data, i);
     veer_type_t out = VEER_TYPE(VEER_DTYPE_I64, type.rank, count);
-    int64_t *indices = new_data(n, &out);
+    int64_t *indices = veer_onnx_new_data(n, &out);
     for (int64_t i = 0; indices && i < total; i++) {
         if (is_zero(&type, data, i)) continue;
         for (int d = 0; d < type.rank; d++) indices[d * count + column] = i / strides[d] % type.dims[d];

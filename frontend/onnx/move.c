@@ -310,11 +310,8 @@ void veer_onnx_trilu(veer_onnx_node_t *n) {
     if (!veer_onnx_ok(n)) return;
     int64_t rows = x.dims[x.rank - 2], columns = x.dims[x.rank - 1];
     veer_type_t mask = VEER_TYPE(VEER_DTYPE_BOOL, rows, columns);
-    uint8_t *keep = veer_arena_alloc(veer_graph_arena(n->b->graph), veer_type_bytes(&mask) + 1);
-    if (!keep) {
-        veer_builder_fail(n->b, veer_out_of_memory());
-        return;
-    }
+    uint8_t *keep = veer_onnx_new_data(n, &mask);
+    if (!keep) return;
     k = clamp(k, -rows - 1, columns + 1);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++) keep[i * columns + j] = upper ? j - i >= k : j - i <= k;

@@ -241,3 +241,15 @@ const int64_t *veer_onnx_in_or_attr_ints(veer_onnx_node_t *n, int i, const char 
     if (n->opset < moved) return veer_onnx_attr_ints(n, name, out_count);
     return veer_onnx_in_ints(n, i, name, out_count);
 }
+
+void *veer_onnx_new_data(veer_onnx_node_t *n, const veer_type_t *type) {
+    enum { MAX_BYTES = 1 << 30 };
+    veer_status_t status = veer_type_check(type);
+    if (!status && veer_type_bytes(type) > MAX_BYTES)
+        status = veer_error(VEER_ERR_UNSUPPORTED, "a constant of %zu bytes would have to be made, at most %d are",
+                            veer_type_bytes(type), MAX_BYTES);
+    void *data = status ? NULL : veer_arena_alloc(veer_graph_arena(n->b->graph), veer_type_bytes(type) + 1);
+    if (!status && !data) status = veer_out_of_memory();
+    if (status) veer_builder_fail(n->b, status);
+    return data;
+}

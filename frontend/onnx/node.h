@@ -88,6 +88,10 @@ const int64_t *veer_onnx_in_or_attr_ints(veer_onnx_node_t *n, int i, const char 
 /* Element i of a tensor in memory, as a number. */
 double veer_onnx_element(const veer_type_t *type, const void *data, int64_t i);
 
+/* Zeroed room in the graph for the bytes of a constant; NULL after a failure. A short model must not ask for all memory, so
+ * there is a limit of 1 GiB. */
+void *veer_onnx_new_data(veer_onnx_node_t *n, const veer_type_t *type);
+
 /* ---- more nodes ---- */
 /* Imports the nodes of a nested graph here; out_values: its outputs, in the scratch arena. NULL after a failure. */
 const veer_value_t *veer_onnx_inline_graph(veer_onnx_node_t *n, const VeerOnnx__GraphProto *graph);

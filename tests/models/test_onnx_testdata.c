@@ -1,0 +1,204 @@
+/* ONNX's own tests (Debian: libonnx-testdata), where they are installed: every model that we say we can import gives
+ * the stored outputs, and gives them again after it was exported. What is not supported is counted, and must not become
+ * more. */
+#include "backends/reference/reference.h"
+#include "frontend/onnx_export.h"
+#include "frontend/onnx_import.h"
+#include "frontend/onnx_pb.h"
+#include "ir/verify.h"
+#include "tests/unit/temp_folder.h"
+
+#include "backends/reference/kernel.h"
+
+#include <math.h>
+
+#define DATA "/usr/share/libonnx-testdata/data/"
+enum { MAX_TENSORS = 32, PATH_BYTES = 600 };
+
+typedef struct {
+    veer_tensor_t tensor[MAX_TENSORS];
+    char *name[MAX_TENSORS];
+    int count;
+} tensors_t;
+
+typedef struct {
+    char folder[PATH_BYTES], model[PATH_BYTES];
+    tensors_t in, want;
+    veer_graph_t *g;
+    veer_func_t func;
+} case_t;
+
+static veer_allocator_t memory(void) {
+    return veer_allocator_system();
+}
+
+static void free_tensors(tensors_t *t) {
+    for (int i = 0; i < t->count; i++) {
+        veer_free(memory(), t->tensor[i].data);
+        veer_free(memory(), t->name[i]);
+    }
+    t->count = 0;
+}
+
+/* False where a file holds no tensor (strings, sequences). */
+static bool read_tensors(const char *folder, const char *kind, tensors_t *t) {
+    for (t->count = 0; t->count < MAX_TENSORS; t->count++) {
+        char path[PATH_BYTES + 60];
+        snprintf(path, sizeof path, "%s/test_data_set_0/%s_%d.pb", folder, kind, t->count);
+        if (access(path, R_OK)) return true;
+        veer_status_t status = veer_onnx_pb_read(path, memory(), &t->tensor[t->count], &t->name[t->count]);
+        if (status) {
+            veer_status_free(status);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Some files leave out the names of tensors: then they are those of the model's inputs, in order. */
+static void complete_names(case_t *c) {
+    veer_onnx_info_t info;
+    assert_ok(veer_onnx_inspect(memory(), c->model, &info));
+    for (int i = 0; i < c->in.count && i < info.input_count; i++) {
+        if (*c->in.name[i]) continue;
+        veer_free(memory(), c->in.name[i]);
+        c->in.name[i] = veer_strdup(memory(), info.inputs[i].name);
+        assert_non_null(c->in.name[i]);
+    }
+    veer_onnx_info_deinit(&info);
+}
+
+/* With all inputs as arguments; where shapes depend on them, as constants. */
+static veer_status_t import(case_t *c, const char *path, bool bind) {
+    veer_onnx_shape_t shapes[MAX_TENSORS];
+    veer_onnx_binding_t bindings[MAX_TENSORS];
+    for (int i = 0; i < c->in.count; i++) {
+        const veer_tensor_t *t = &c->in.tensor[i];
+        shapes[i] = (veer_onnx_shape_t){c->in.name[i], t->type.rank, t->type.dims};
+        bindings[i] = (veer_onnx_binding_t){c->in.name[i], *t};
+    }
+    veer_onnx_options_t options = {.shapes = shapes,
+                                   .shape_count = c->in.count,
+                                   .bindings = bindings,
+                                   .binding_count = bind ? c->in.count : 0,
+                                   .eval = veer_reference_node};
+    assert_ok(veer_graph_create(memory(), &c->g));
+    veer_status_t status = veer_onnx_import(c->g, path, "f", &options, &c->func);
+    if (status) veer_graph_destroy(c->g);
+    return status;
+}
+
+static veer_tensor_t argument(const case_t *c, const char *name) {
+    for (int i = 0; i < c->in.count; i++)
+        if (!strcmp(c->in.name[i], name)) return c->in.tensor[i];
+    fail_msg("%s: there is no input '%s'", c->folder, name);
+    return (veer_tensor_t){0};
+}
+
+/* bf16 is stored as u16, which NumPy has no name for, and was cut where we round: half of its 7 bits more or less. */
+static void compare(const case_t *c, int output, const veer_tensor_t *got) {
+    veer_tensor_t want = c->want.tensor[output];
+    if (got->type.dtype == VEER_DTYPE_BF16 && want.type.dtype == VEER_DTYPE_U16) want.type.dtype = VEER_DTYPE_BF16;
+    char a[VEER_TYPE_TEXT_BYTES], b[VEER_TYPE_TEXT_BYTES];
+    if (!veer_type_equal(&got->type, &want.type))
+        fail_msg("%s: output %d is %s, expected %s", c->folder, output, veer_type_text(&got->type, a),
+                 veer_type_text(&want.type, b));
+    double rtol = want.type.dtype == VEER_DTYPE_BF16 ? 0x1p-7 : 1e-3; /* 1e-3 and 1e-7: ONNX's own */
+    for (int64_t i = 0; i < veer_type_count(&want.type); i++) {
+        double x = veer_load_double(got, i), y = veer_load_double(&want, i);
+        bool same = x == y || (isnan(x) && isnan(y)) || fabs(x - y) <= 1e-7 + rtol * fabs(y);
+        if (!same) fail_msg("%s: output %d, element %lld is %g, expected %g", c->folder, output, (long long)i, x, y);
+    }
+}
+
+static void check_outputs(case_t *c) {
+    veer_region_t body = veer_func_body(c->g, c->func);
+    int count = veer_region_result_count(c->g, body), arg_count = veer_region_arg_count(c->g, body);
+    veer_tensor_t args[MAX_TENSORS], got[MAX_TENSORS];
+    assert_ok(veer_verify(c->g));
+    assert_true(count <= MAX_TENSORS && arg_count <= MAX_TENSORS);
+    for (int i = 0; i < arg_count; i++) {
+        veer_value_t arg = veer_region_arg(c->g, body, i);
+        args[i] = argument(c, veer_value_name(c->g, arg));
+        if (veer_value_type(c->g, arg)->dtype == VEER_DTYPE_BF16) args[i].type.dtype = VEER_DTYPE_BF16;
+    }
+    veer_status_t status = veer_reference_eval(c->g, c->func, args, arg_count, memory(), got, count);
+    if (status) fail_msg("%s: %s", c->folder, veer_status_message(status, 0));
+    for (int i = 0; i < count && i < c->want.count; i++) compare(c, i, &got[i]);
+    for (int i = 0; i < count; i++) veer_free(memory(), got[i].data);
+}
+
+static void check_export(case_t *c) {
+    veer_status_t status = veer_onnx_export(c->g, c->func, temp_path("again.onnx"), NULL);
+    if (status) fail_msg("%s: export: %s", c->folder, veer_status_message(status, 0));
+    veer_graph_destroy(c->g);
+    status = import(c, temp_path("again.onnx"), false);
+    if (status) fail_msg("%s: import again: %s", c->folder, veer_status_message(status, 0));
+    check_outputs(c);
+}
+
+/* True where the model was checked, false where it cannot be imported. */
+static bool check_case(case_t *c) {
+    bool readable = read_tensors(c->folder, "input", &c->in) && read_tensors(c->folder, "output", &c->want),
+         done = false;
+    if (readable) {
+        complete_names(c);
+        veer_status_t status = import(c, c->model, false);
+        if (veer_status_code(status) == VEER_ERR_UNSUPPORTED &&
+            strstr(veer_status_message(status, 0), "must be known")) {
+            veer_status_free(status);
+            status = import(c, c->model, true);
+        }
+        if (status && veer_status_code(status) != VEER_ERR_UNSUPPORTED)
+            fail_msg("%s: %s", c->folder, veer_status_message(status, 0));
+        done = !status;
+        veer_status_free(status);
+    }
+    if (done) {
+        check_outputs(c);
+        check_export(c);
+        veer_graph_destroy(c->g);
+    }
+    free_tensors(&c->in);
+    free_tensors(&c->want);
+    return done;
+}
+
+static void check_folder(const char *folder, int at_least) {
+    DIR *dir = opendir(folder);
+    int done = 0, skipped = 0;
+    if (!dir) skip();
+    for (struct dirent *e; (e = readdir(dir));) {
+        case_t c = {0};
+        if (e->d_name[0] == '.') continue;
+        snprintf(c.folder, sizeof c.folder, "%s/%.200s", folder, e->d_name);
+        snprintf(c.model, sizeof c.model, "%.390s/model.onnx", c.folder);
+        if (check_case(&c))
+            done++;
+        else
+            skipped++;
+    }
+    closedir(dir);
+    printf("%s: %d checked, %d not supported\n", folder, done, skipped);
+    assert_true(done >= at_least);
+}
+
+static void test_nodes(void **state) {
+    (void)state;
+    check_folder(DATA "node", 760);
+}
+static void test_pytorch(void **state) {
+    (void)state;
+    check_folder(DATA "pytorch-operator", 35);
+    check_folder(DATA "pytorch-converted", 82);
+}
+static void test_simple(void **state) {
+    (void)state;
+    check_folder(DATA "simple", 7);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_nodes), cmocka_unit_test(test_pytorch),
+                                       cmocka_unit_test(test_simple)};
+    return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
+}
