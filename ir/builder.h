@@ -90,14 +90,16 @@ veer_value_t veer_full(veer_builder_t *b, veer_type_t type, double value);
 #define VEER_BUILDER_UNARY(X)                                                                                          \
     X(neg, NEG)                                                                                                        \
     X(abs, ABS)                                                                                                        \
-    X(sign, SIGN) X(exp, EXP) X(log, LOG) X(sqrt, SQRT) X(rsqrt, RSQRT) X(reciprocal, RECIPROCAL) X(sin, SIN)          \
-        X(cos, COS) X(tanh, TANH) X(sigmoid, SIGMOID) X(softplus, SOFTPLUS) X(erf, ERF) X(relu, RELU) X(silu, SILU)    \
+    X(sign, SIGN)                                                                                                      \
+    X(exp, EXP) X(log, LOG) X(sqrt, SQRT) X(rsqrt, RSQRT) X(reciprocal, RECIPROCAL) X(sin, SIN) X(cos, COS)            \
+        X(tanh, TANH) X(sigmoid, SIGMOID) X(softplus, SOFTPLUS) X(erf, ERF) X(relu, RELU) X(silu, SILU)                \
             X(floor, FLOOR) X(ceil, CEIL) X(round, ROUND) X(not, NOT) X(isnan, ISNAN)
 #define VEER_BUILDER_BINARY(X)                                                                                         \
     X(add, ADD)                                                                                                        \
     X(sub, SUB)                                                                                                        \
-    X(mul, MUL) X(div, DIV) X(pow, POW) X(min, MIN) X(max, MAX) X(equal, EQUAL) X(less, LESS)                          \
-        X(less_equal, LESS_EQUAL) X(and, AND) X(or, OR) X(xor, XOR)
+    X(mul, MUL)                                                                                                        \
+    X(div, DIV) X(pow, POW) X(min, MIN) X(max, MAX) X(equal, EQUAL) X(less, LESS) X(less_equal, LESS_EQUAL)            \
+        X(and, AND) X(or, OR) X(xor, XOR)
 #define X(name, ENUM) veer_value_t veer_##name(veer_builder_t *b, veer_value_t x);
 VEER_BUILDER_UNARY(X)
 #undef X

@@ -40,8 +40,7 @@ veer_status_t veer_type_check(const veer_type_t *type) {
         if (type->dims[i] < 0)
             return veer_error(VEER_ERR_UNSUPPORTED, "dimension %d is %lld", i, (long long)type->dims[i]);
         /* Sizes of 0 are left out: products of the other dims alone (strides, ranges) must not overflow either. */
-        if (type->dims[i] > 0 && __builtin_mul_overflow(bytes, type->dims[i], &bytes))
-            bytes = INT64_MAX;
+        if (type->dims[i] > 0 && __builtin_mul_overflow(bytes, type->dims[i], &bytes)) bytes = INT64_MAX;
         if (bytes > VEER_MAX_TENSOR_BYTES) bytes = VEER_MAX_TENSOR_BYTES + 1;
     }
     if (bytes <= VEER_MAX_TENSOR_BYTES) return veer_ok();

@@ -16,6 +16,7 @@
 #include "passes/gradient.h"
 
 #include "ir/gradient.h"
+#include "passes/pass.h"
 
 #include <string.h>
 
@@ -283,3 +284,21 @@ veer_status_t veer_gradient_expand(veer_graph_t *g, veer_node_t grad) {
     veer_arena_deinit(&scratch);
     return status;
 }
+
+/* ---- the pass: every grad node, wherever it stands ---- */
+
+static veer_status_t expand_region(veer_graph_t *g, veer_region_t region, veer_pass_ctx_t *ctx) {
+    VEER_FOR_EACH_NODE(g, region, n) {
+        if (veer_node_op(g, n) == VEER_OP_LOOP) VEER_TRY(expand_region(g, veer_node_body(g, n), ctx));
+        if (veer_node_op(g, n) != VEER_OP_GRAD) continue;
+        VEER_TRY(veer_gradient_expand(g, n));
+        veer_pass_count(ctx, "expanded");
+    }
+    return veer_ok();
+}
+
+static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx) {
+    return expand_region(g, veer_func_body(g, func), ctx);
+}
+
+const veer_pass_def_t veer_pass_gradient = {"gradient", "replace grad nodes by the gradient's plain nodes", run, {{0}}};

@@ -352,3 +352,11 @@ const void *veer_llvm_object(const veer_llvm_t *llvm, int i, size_t *out_bytes) 
 int veer_llvm_lanes(const veer_llvm_t *llvm) {
     return llvm->lanes;
 }
+
+const char *veer_llvm_version(void) {
+    static char text[48];
+    unsigned major = 0, minor = 0, patch = 0;
+    LLVMGetVersion(&major, &minor, &patch);
+    snprintf(text, sizeof text, "%u.%u.%u", major, minor, patch);
+    return text;
+}

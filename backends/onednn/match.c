@@ -491,6 +491,20 @@ static uint32_t unused_bufs(const matcher_t *s) {
     return ~used & (count < 32 ? (1u << count) - 1 : ~0u);
 }
 
+/* Binary post-ops with one value per position (shared by the channels): oneDNN 2.6's 1x1 convolutions take the wrong ones. */
+static bool check_posts(matcher_t *s) {
+    const veer_onednn_view_t *y = &s->p->tensors[VEER_ONEDNN_Y];
+    if (s->p->form == VEER_ONEDNN_MATMUL) return true;
+    for (int i = 0; i < s->p->post_count; i++) {
+        const veer_onednn_view_t *v = &s->p->tensors[VEER_ONEDNN_POST + i];
+        bool varies = false;
+        for (int d = 2; d < v->rank; d++) varies |= v->dims[d] > 1;
+        if (v->rank && varies && v->dims[1] == 1 && y->dims[1] > 1)
+            return decline(s, "a post-op's operand has one value per position");
+    }
+    return true;
+}
+
 bool veer_onednn_match(const veer_graph_t *g, veer_node_t node, veer_onednn_layouts_t layouts, veer_onednn_match_t *m) {
     *m = (veer_onednn_match_t){0};
     matcher_t s = {.g = g, .node = node, .layouts = layouts, .m = m, .p = &m->problem};
@@ -499,7 +513,7 @@ bool veer_onednn_match(const veer_graph_t *g, veer_node_t node, veer_onednn_layo
     s.result = veer_node_out(g, node, 0);
     /* Post-ops first: a matmul's shape depends on their operands. */
     if (!veer_node_eq(s.core, node) && !add_posts(&s)) return false;
-    if (!match_core(&s)) return false;
+    if (!match_core(&s) || !check_posts(&s)) return false;
     m->unused_bufs = unused_bufs(&s);
     return true;
 }

@@ -51,6 +51,9 @@ void veer_onednn_destroy(veer_onednn_t *dnn);
 /* The same, for veer_plan_on_destroy. */
 void veer_onednn_release(void *dnn);
 
+/* "2.6.3", of the library that is loaded. Static. */
+const char *veer_onednn_version(void);
+
 /* Whether the node has a form that oneDNN could compute; says why not. `reason` may be NULL. Looks at shapes only:
  * veer_onednn_emit may still decline what this machine's oneDNN has no fast implementation of. */
 bool veer_onednn_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t size);

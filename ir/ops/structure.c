@@ -108,8 +108,10 @@ const veer_op_def_t veer_op_call = {
 
 const veer_op_def_t veer_op_grad = {
     .name = "grad",
-    .doc = "Reverse-mode derivative of another function: operands are its arguments, then the cotangent of its result `of`. "
-           "Results are the function's results, then one gradient per argument listed in `wrt`, of that argument's type. Pass "
+    .doc = "Reverse-mode derivative of another function: operands are its arguments, then the cotangent of its result "
+           "`of`. "
+           "Results are the function's results, then one gradient per argument listed in `wrt`, of that argument's "
+           "type. Pass "
            "`gradient` replaces it by plain nodes.",
     .in = {{"args", VEER_ANY, .variadic = true}},
     .out = {{"results", VEER_ANY, .variadic = true}},

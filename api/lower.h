@@ -1,0 +1,23 @@
+/* Lowering: an optimised function becomes a plan. Chooses an implementation per node, plans memory, lists calls. */
+#ifndef VEER_API_LOWER_H
+#define VEER_API_LOWER_H
+
+#include "ir/graph.h"
+#include "runtime/plan.h"
+
+typedef enum veer_backend_e {
+    VEER_BACKEND_AUTO,     /* oneDNN for contractions, LLVM for the rest, the reference loops as the last resort */
+    VEER_BACKEND_REFERENCE /* the reference loops only */
+} veer_backend_t;
+
+/* "auto", "reference"; VEER_ERR_CONFIG otherwise. */
+VEER_MUST_USE veer_status_t veer_backend_parse(const char *name, veer_backend_t *out_backend);
+
+/* Arguments of the function become the plan's inputs, results its outputs, under their names (%i where a result has
+ * none). Calls and grads must have been expanded. The plan points into the graph's constants: the graph must outlive
+ * it. The first loop of the function's body is the plan's main loop. May add copies to loops that yield their arguments
+ * in other places. */
+VEER_MUST_USE veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, veer_backend_t backend,
+                                       veer_allocator_t allocator, veer_plan_t **out_plan);
+
+#endif

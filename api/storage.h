@@ -1,0 +1,36 @@
+/* Where each value of a function lives at run time: views are resolved to the buffers that they look into, lifetimes
+ * are taken over the flattened execution order, and the memory plan places what lives in the arena. */
+#ifndef VEER_API_STORAGE_H
+#define VEER_API_STORAGE_H
+
+#include "ir/graph.h"
+#include "runtime/plan.h"
+
+typedef struct veer_storage_s {
+    const veer_graph_t *g;
+    veer_allocator_t allocator;
+    veer_buf_t *bufs; /* by value id */
+    bool *is_view;    /* by node id: costs nothing at run time */
+    size_t arena_bytes;
+    /* while building */
+    struct veer_storage_item_s *items; /* by value id */
+    int64_t position;
+    veer_region_t loops[16]; /* bodies of the open loops */
+    int loop_count;
+} veer_storage_t;
+
+/* A loop's iteration lives in the buffer of its body's argument 0, carried value i in that of argument i + 1 (which is
+ * also the buffer of the loop's result i); stacked results have buffers of their own.
+ *
+ * Plans the storage of a function whose calls and grads have been expanded. `out` is the caller's; deinit releases it,
+ * also after a failure. */
+VEER_MUST_USE veer_status_t veer_storage_init(veer_storage_t *out, const veer_graph_t *g, veer_func_t func,
+                                              veer_allocator_t allocator);
+void veer_storage_deinit(veer_storage_t *s);
+
+static inline veer_buf_t veer_storage_of(const veer_storage_t *s, veer_value_t v) {
+    return s->bufs[v.i];
+}
+/* True where the value must be copied to output `index` at the end: it was not placed there. */
+bool veer_storage_needs_copy(const veer_storage_t *s, veer_value_t result, int index);
+#endif

@@ -1,0 +1,1 @@
+#include "veer/veer.h" /* public */

@@ -1,0 +1,286 @@
+/* Gathers elementwise nodes, reductions and norms into clusters that are one kernel each.
+ *
+ *     %a = mul %x, %c                                  %y = fused "cluster" (%x, %c, %z) { mul; add; layer_norm }
+ *     %b = add %a, %z                            =>
+ *     %y = layer_norm %b {axis = 1}
+ *
+ * Rules for the next author:
+ * 1. Clusters grow from a root (the last node) towards producers. A producer joins when all its readers are in the
+ * cluster, or stand behind the root (it becomes a further result). Either way the fused node can stand where the root
+ * stood and nothing that feeds the cluster comes later: no cycle can arise.
+ * 2. One sweep over memory: every member has the elements of the root's rows. A producer with fewer elements than its
+ * reader (a broadcast operand) joins only where computing it again for every element is cheap; a scalar always may.
+ * 3. Reductions of one cluster run along the same rows: the elements in front of the reduced axes must agree in number,
+ * and the reduced axes must be the last ones. What they give is computed once per row.
+ * 4. Movement that the kernel's index arithmetic hides (reshape, broadcast, slice, a transpose that keeps the last
+ * axis) may join, but is never the root.
+ * 5. The target has the last word; where it declines, the cluster is tried again without movement, then given up.
+ */
+#include "passes/fuse.h"
+#include "passes/outline.h"
+#include "passes/pass.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_MEMBERS = 96, MOST_OPERANDS = 24, CHEAP_BYTES_LIMIT = 1 << 12 };
+
+typedef struct cluster_s {
+    veer_graph_t *g;
+    veer_pass_ctx_t *ctx;
+    const veer_fuse_target_t *target;
+    veer_node_t root;
+    veer_node_t members[MOST_MEMBERS];
+    int count;
+    int64_t elements; /* of one sweep */
+    int64_t rows;     /* of its reductions; 0 while there is none */
+    bool with_moves;
+    uint32_t *mark; /* by node id: number of the cluster it is in */
+    uint32_t limit; /* of node ids that were there before: later ones are fused nodes */
+    uint32_t number;
+} cluster_t;
+
+static int64_t count_of(const veer_graph_t *g, veer_value_t v) {
+    return veer_type_count(veer_value_type(g, v));
+}
+
+/* ---- what kind of member a node would be ---- */
+
+static bool keeps_last_axis(const veer_graph_t *g, veer_node_t n) {
+    int rank;
+    const int64_t *perm = veer_node_ints(g, n, "perm", &rank);
+    return rank > 0 && perm[rank - 1] == rank - 1 && veer_value_type(g, veer_node_out(g, n, 0))->dims[rank - 1] >= 8;
+}
+
+static bool is_move(const veer_graph_t *g, veer_node_t n) {
+    switch (veer_node_op(g, n)) {
+    case VEER_OP_RESHAPE:
+    case VEER_OP_BROADCAST: return true;
+    case VEER_OP_SLICE: {
+        int rank;
+        const int64_t *steps = veer_node_ints(g, n, "steps", &rank);
+        return rank > 0 && steps[rank - 1] == 1;
+    }
+    case VEER_OP_TRANSPOSE: return keeps_last_axis(g, n);
+    default: return false;
+    }
+}
+
+static bool is_pointwise(const veer_graph_t *g, veer_node_t n) {
+    veer_op_t op = veer_node_op(g, n);
+    return veer_op_has(op, VEER_ELEMENTWISE) || op == VEER_OP_NOISE;
+}
+
+/* Rows of a reduction or norm whose reduced axes are the last ones; 0 where n is none. */
+static int64_t rows_of(const veer_graph_t *g, veer_node_t n) {
+    veer_op_t op = veer_node_op(g, n);
+    bool reduction = veer_op_has(op, VEER_REDUCTION) && op != VEER_OP_ARG_MAX;
+    bool rowwise = veer_op_has(op, VEER_ROWWISE) || op == VEER_OP_GROUP_NORM;
+    if (!reduction && !rowwise) return 0;
+    const veer_type_t *x = veer_value_type(g, veer_node_in(g, n, 0));
+    if (op == VEER_OP_GROUP_NORM) return x->dims[0] * veer_node_int(g, n, "groups");
+    if (rowwise) {
+        int64_t axis = veer_node_int(g, n, "axis");
+        bool last = op == VEER_OP_LAYER_NORM || op == VEER_OP_RMS_NORM || axis == x->rank - 1;
+        return last ? veer_type_count_range(x, 0, (int)axis) : 0;
+    }
+    int count;
+    const int64_t *axes = veer_node_ints(g, n, "axes", &count);
+    int first = x->rank;
+    for (int i = count; i-- > 0 && axes[i] == first - 1;) first--;
+    /* Dims of size 1 may lie between: they are not reduced over in effect. */
+    int64_t reduced = 1;
+    for (int i = 0; i < count; i++) reduced *= x->dims[axes[i]];
+    return count && reduced == veer_type_count_range(x, first, x->rank) ? veer_type_count_range(x, 0, first) : 0;
+}
+
+static bool is_cheap(const veer_graph_t *g, veer_node_t n) {
+    switch (veer_node_op(g, n)) {
+    case VEER_OP_ADD:
+    case VEER_OP_SUB:
+    case VEER_OP_MUL:
+    case VEER_OP_NEG:
+    case VEER_OP_CAST:
+    case VEER_OP_MIN:
+    case VEER_OP_MAX:
+    case VEER_OP_RELU:
+    case VEER_OP_RESHAPE:
+    case VEER_OP_BROADCAST:
+    case VEER_OP_SLICE: return true;
+    default: return false;
+    }
+    (void)g;
+}
+
+static bool can_be_root(const veer_graph_t *g, veer_node_t n) {
+    if (veer_node_out_count(g, n) != 1) return false;
+    return is_pointwise(g, n) || rows_of(g, n) > 0;
+}
+
+/* ---- growth ---- */
+
+static bool in_cluster(const cluster_t *c, veer_node_t n) {
+    return n.i && n.i < c->limit && c->mark[n.i] == c->number;
+}
+
+/* Rule 1. */
+static bool readers_allow(const cluster_t *c, veer_node_t n) {
+    veer_value_t out = veer_node_out(c->g, n, 0);
+    veer_region_t region = veer_node_region(c->g, n);
+    for (int i = 0; i < veer_value_use_count(c->g, out); i++) {
+        veer_node_t user = veer_value_use(c->g, out, i, NULL);
+        if (in_cluster(c, user)) continue;
+        if (veer_node_region(c->g, user).i != region.i) return false;
+        if (!veer_node_before(c->g, c->root, user)) return false;
+    }
+    return true;
+}
+
+static bool only_inside(const cluster_t *c, veer_node_t n) {
+    veer_value_t out = veer_node_out(c->g, n, 0);
+    for (int i = 0; i < veer_value_use_count(c->g, out); i++)
+        if (!in_cluster(c, veer_value_use(c->g, out, i, NULL))) return false;
+    return true;
+}
+
+/* Rules 2 and 3 for a producer whose reader is in the cluster. */
+static bool fits_sweep(cluster_t *c, veer_node_t n) {
+    veer_value_t out = veer_node_out(c->g, n, 0);
+    int64_t rows = rows_of(c->g, n), elements = count_of(c->g, out);
+    if (rows) {
+        int64_t swept = count_of(c->g, veer_node_in(c->g, n, 0));
+        if (c->rows && rows != c->rows) return false;
+        if (c->elements > c->rows && c->rows && swept != c->elements) return false;
+        /* A reduction in front of elementwise work over the same rows, or over its own results only. */
+        if (swept != c->elements && elements != c->elements && elements != rows) return false;
+        if (!c->rows && c->elements != swept && c->elements != rows && c->elements % rows) return false;
+        c->rows = rows;
+        if (swept > c->elements) c->elements = swept;
+        return true;
+    }
+    if (is_move(c->g, n))
+        return c->with_moves && (elements == c->elements || elements == c->rows || elements == 1 ||
+                                 veer_node_op(c->g, n) != VEER_OP_SLICE || elements >= c->elements);
+    if (elements == c->elements || elements == 1 || (c->rows && elements == c->rows)) return true;
+    /* Half of a network's output, and the like: a part of the sweep is read from a whole of its own. */
+    return elements < c->elements && is_cheap(c->g, n) && only_inside(c, n);
+}
+
+static int operand_count(const cluster_t *c) {
+    int count = 0;
+    for (int k = 0; k < c->count; k++)
+        for (int i = 0; i < veer_node_in_count(c->g, c->members[k]); i++) {
+            veer_value_t v = veer_node_in(c->g, c->members[k], i);
+            if (v.i && !in_cluster(c, veer_value_def(c->g, v)) && count_of(c->g, v) > 1) count++;
+        }
+    return count;
+}
+
+static bool try_join(cluster_t *c, veer_node_t n) {
+    veer_graph_t *g = c->g;
+    if (!n.i || n.i >= c->limit || in_cluster(c, n) || c->count == MOST_MEMBERS || veer_node_out_count(g, n) != 1)
+        return false;
+    if (veer_node_region(g, n).i != veer_node_region(g, c->root).i) return false;
+    if (!is_pointwise(g, n) && !is_move(g, n) && !rows_of(g, n)) return false;
+    if (!readers_allow(c, n) || (is_move(g, n) && !only_inside(c, n))) return false;
+    int64_t rows = c->rows, elements = c->elements;
+    if (!fits_sweep(c, n)) return false;
+    c->members[c->count++] = n;
+    c->mark[n.i] = c->number;
+    if (operand_count(c) <= MOST_OPERANDS) return true;
+    c->count--;
+    c->mark[n.i] = 0;
+    c->rows = rows, c->elements = elements;
+    return false;
+}
+
+static void grow(cluster_t *c) {
+    /* Members are visited in the order they joined; a pass that adds nobody ends it, because a producer may have been
+     * refused only until its other readers joined. */
+    for (bool grown = true; grown;) {
+        grown = false;
+        for (int k = 0; k < c->count; k++)
+            for (int i = 0; i < veer_node_in_count(c->g, c->members[k]); i++) {
+                veer_value_t v = veer_node_in(c->g, c->members[k], i);
+                if (v.i) grown |= try_join(c, veer_value_def(c->g, v));
+            }
+    }
+}
+
+static void start(cluster_t *c, veer_node_t root, bool with_moves) {
+    for (int k = 0; k < c->count; k++) c->mark[c->members[k].i] = 0;
+    c->number++;
+    c->root = root;
+    c->count = 1;
+    c->members[0] = root;
+    c->mark[root.i] = c->number;
+    c->with_moves = with_moves;
+    c->rows = rows_of(c->g, root);
+    c->elements = count_of(c->g, c->rows ? veer_node_in(c->g, root, 0) : veer_node_out(c->g, root, 0));
+}
+
+/* ---- the fused node ---- */
+
+/* In order of execution: insertion, because members mostly joined last to first. */
+static void sort_members(cluster_t *c) {
+    for (int k = 1; k < c->count; k++) {
+        veer_node_t n = c->members[k];
+        int at = k;
+        for (; at > 0 && veer_node_before(c->g, n, c->members[at - 1]); at--) c->members[at] = c->members[at - 1];
+        c->members[at] = n;
+    }
+}
+
+/* A movement whose readers were never joined, or that no member reads, stays outside. */
+static bool worth_it(const cluster_t *c) {
+    int work = 0;
+    for (int k = 0; k < c->count; k++) work += !is_move(c->g, c->members[k]);
+    return work > 1 || (work == 1 && c->count > 1);
+}
+
+static veer_status_t fuse_at(cluster_t *c, veer_node_t root) {
+    for (int with_moves = 1; with_moves >= 0; with_moves--) {
+        start(c, root, with_moves);
+        grow(c);
+        bool fused = false;
+        if (!worth_it(c)) continue;
+        sort_members(c);
+        VEER_TRY(veer_outline_if(c->g, c->members, c->count, "cluster", c->target->accepts_cluster, &fused));
+        if (fused) {
+            veer_pass_count(c->ctx, "clusters");
+            c->count = 0;
+            return veer_ok();
+        }
+    }
+    return veer_ok();
+}
+
+static veer_status_t fuse_region(cluster_t *c, veer_region_t region) {
+    /* Last to first: a node that has been swallowed by a later root's cluster is gone (VEER_OP_NONE). */
+    uint32_t limit = veer_graph_node_limit(c->g);
+    veer_node_t *all = veer_arena_array(&c->ctx->scratch, limit, sizeof *all);
+    if (!all) return veer_out_of_memory();
+    int count = 0;
+    VEER_FOR_EACH_NODE(c->g, region, n) all[count++] = n;
+    while (count-- > 0) {
+        veer_op_t op = veer_node_op(c->g, all[count]);
+        if (op == VEER_OP_LOOP)
+            VEER_TRY(fuse_region(c, veer_node_body(c->g, all[count])));
+        else if (op != VEER_OP_NONE && can_be_root(c->g, all[count]))
+            VEER_TRY(fuse_at(c, all[count]));
+    }
+    return veer_ok();
+}
+
+static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx) {
+    cluster_t c = {.g = g, .ctx = ctx, .target = ctx->target};
+    if (!c.target || !c.target->accepts_cluster) return veer_ok();
+    /* Candidates are nodes of their own while they are tried; marks are only asked for nodes that were there before. */
+    uint32_t limit = veer_graph_node_limit(g);
+    c.mark = veer_arena_array(&ctx->scratch, limit, sizeof *c.mark);
+    c.limit = limit;
+    return c.mark ? fuse_region(&c, veer_func_body(g, func)) : veer_out_of_memory();
+}
+
+const veer_pass_def_t veer_pass_fuse = {
+    "fuse", "gather elementwise nodes, reductions and norms into kernels", run, {{0}}};

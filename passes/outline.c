@@ -1,0 +1,134 @@
+#include "passes/outline.h"
+
+#include "ir/builder.h"
+
+#include <stdlib.h>
+
+typedef struct outline_s {
+    veer_node_t fused;
+    int result_count;
+    veer_value_t *results; /* the old values, in the order of the fused node's results */
+} outline_t;
+
+static int by_id(const void *x, const void *y) {
+    uint32_t a = ((const veer_node_t *)x)->i, b = ((const veer_node_t *)y)->i;
+    return a < b ? -1 : a > b;
+}
+
+static bool contains(const veer_node_t *sorted, int count, veer_node_t n) {
+    return n.i && bsearch(&n, sorted, (size_t)count, sizeof n, by_id);
+}
+
+static bool scalar_const(const veer_graph_t *g, veer_value_t v) {
+    return veer_value_const_data(g, v) && veer_type_count(veer_value_type(g, v)) == 1;
+}
+
+static bool used_outside(const veer_graph_t *g, const veer_node_t *sorted, int count, veer_value_t v) {
+    for (int i = 0; i < veer_value_use_count(g, v); i++)
+        if (!contains(sorted, count, veer_value_use(g, v, i, NULL))) return true;
+    return false;
+}
+
+typedef struct gather_s {
+    veer_graph_t *g;
+    const veer_node_t *nodes, *sorted;
+    int count;
+    bool *seen;       /* by value id */
+    veer_value_t *in; /* operands */
+    veer_value_t *constants;
+    int in_count, constant_count;
+} gather_t;
+
+static void gather_operands(gather_t *s) {
+    for (int k = 0; k < s->count; k++)
+        for (int i = 0; i < veer_node_in_count(s->g, s->nodes[k]); i++) {
+            veer_value_t v = veer_node_in(s->g, s->nodes[k], i);
+            if (!v.i || s->seen[v.i] || contains(s->sorted, s->count, veer_value_def(s->g, v))) continue;
+            s->seen[v.i] = true;
+            if (scalar_const(s->g, v))
+                s->constants[s->constant_count++] = v;
+            else
+                s->in[s->in_count++] = v;
+        }
+}
+
+static int most_operands(const veer_graph_t *g, const veer_node_t *nodes, int count) {
+    int most = 1;
+    for (int k = 0; k < count; k++) most += veer_node_in_count(g, nodes[k]);
+    return most;
+}
+
+static int most_results(const veer_graph_t *g, const veer_node_t *nodes, int count) {
+    int most = 1;
+    for (int k = 0; k < count; k++) most += veer_node_out_count(g, nodes[k]);
+    return most;
+}
+
+static void fill_body(veer_builder_t *b, gather_t *s, outline_t *out, veer_value_t *map, veer_value_t *yields) {
+    veer_graph_t *g = s->g;
+    veer_region_t body = veer_node_body(g, out->fused);
+    veer_builder_t inner = veer_builder_at_end(g, body);
+    for (int i = 0; i < s->in_count; i++) map[s->in[i].i] = veer_region_arg(g, body, i);
+    for (int i = 0; i < s->constant_count; i++) veer_build_copy(&inner, veer_value_def(g, s->constants[i]), map);
+    for (int k = 0; k < s->count; k++) veer_build_copy(&inner, s->nodes[k], map);
+    for (int i = 0; i < out->result_count; i++) yields[i] = map[out->results[i].i];
+    veer_builder_yield(&inner, yields, out->result_count);
+    veer_builder_fail(b, veer_builder_status(&inner));
+}
+
+static veer_status_t outline(veer_graph_t *g, const veer_node_t *nodes, int count, const char *kind,
+                             veer_arena_t *scratch, outline_t *out) {
+    uint32_t limit = veer_graph_value_limit(g);
+    int operands = most_operands(g, nodes, count), results = most_results(g, nodes, count);
+    veer_node_t *sorted = veer_arena_copy(scratch, nodes, (size_t)count * sizeof *nodes);
+    gather_t s = {.g = g,
+                  .nodes = nodes,
+                  .sorted = sorted,
+                  .count = count,
+                  .seen = veer_arena_array(scratch, limit, sizeof(bool)),
+                  .in = veer_arena_array(scratch, (size_t)operands, sizeof(veer_value_t)),
+                  .constants = veer_arena_array(scratch, (size_t)operands, sizeof(veer_value_t))};
+    veer_value_t *map = veer_arena_array(scratch, limit, sizeof *map);
+    veer_value_t *yields = veer_arena_array(scratch, (size_t)results, sizeof *yields);
+    *out = (outline_t){.results = veer_arena_array(scratch, (size_t)results, sizeof *out->results)};
+    if (!sorted || !s.seen || !s.in || !s.constants || !map || !yields || !out->results) return veer_out_of_memory();
+    qsort(sorted, (size_t)count, sizeof *sorted, by_id);
+    gather_operands(&s);
+    for (int k = 0; k < count; k++)
+        for (int i = 0; i < veer_node_out_count(g, nodes[k]); i++)
+            if (used_outside(g, sorted, count, veer_node_out(g, nodes[k], i)))
+                out->results[out->result_count++] = veer_node_out(g, nodes[k], i);
+    veer_builder_t b = veer_builder_before(g, nodes[count - 1]);
+    b.origins_from = VEER_NO_NODE;
+    out->fused = veer_builder_fused(&b, kind, s.in, s.in_count);
+    if (out->fused.i) fill_body(&b, &s, out, map, yields);
+    veer_builder_fused_finish(&b, out->fused);
+    for (int k = 0; k < count && veer_builder_ok(&b); k++)
+        veer_builder_fail(&b, veer_node_add_origins(g, out->fused, nodes[k]));
+    return veer_builder_status(&b);
+}
+
+static void commit(veer_graph_t *g, const outline_t *o, const veer_node_t *nodes, int count) {
+    for (int i = 0; i < o->result_count; i++) veer_value_replace(g, o->results[i], veer_node_out(g, o->fused, i));
+    for (int k = count; k-- > 0;) veer_node_remove(g, nodes[k]);
+}
+
+veer_status_t veer_outline_if(veer_graph_t *g, const veer_node_t *nodes, int count, const char *kind,
+                              bool (*accepts)(const veer_graph_t *g, veer_node_t node, char *reason,
+                                              size_t reason_bytes),
+                              bool *out_accepted) {
+    veer_arena_t scratch;
+    veer_arena_init(&scratch, veer_graph_allocator(g));
+    outline_t o;
+    char reason[256] = "";
+    veer_status_t status = outline(g, nodes, count, kind, &scratch, &o);
+    if (!status) {
+        *out_accepted = accepts(g, o.fused, reason, sizeof reason);
+        if (*out_accepted)
+            commit(g, &o, nodes, count);
+        else
+            veer_node_remove(g, o.fused);
+    }
+    veer_arena_deinit(&scratch);
+    return status;
+}
