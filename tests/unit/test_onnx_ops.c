@@ -1,0 +1,436 @@
+/* Operators in forms that ONNX's stored tests (operator sets up to 17) do not have, and in forms that changed between
+ * operator sets: one node each, values worked out by hand. */
+#include "backends/reference/reference.h"
+#include "frontend/onnx_import.h"
+#include "ir/verify.h"
+#include "tests/unit/onnx_bytes.h"
+#include "tests/unit/temp_folder.h"
+
+#include <math.h>
+
+enum { MAX_IN = 6, MAX_VALUES = 24, MAX_RANK = 5 };
+
+typedef enum { NONE, ARG, WEIGHT, INTS, BOOLS } role_t; /* WEIGHT, INTS, BOOLS: initializers of floats, int64, bool */
+
+typedef struct {
+    role_t role; /* NONE with rank -1: an input that is left out */
+    int rank;
+    int64_t dims[MAX_RANK];
+    double values[MAX_VALUES];
+} operand_t;
+
+typedef struct {
+    const char *label, *op;
+    int opset;
+    const char *attrs; /* separated by blanks */
+    operand_t in[MAX_IN];
+    int rank;
+    int64_t dims[MAX_RANK];
+    double want[MAX_VALUES];
+} row_t;
+
+/* clang-format off: a table */
+#define S1(a)                                                                                                          \
+    1, {                                                                                                               \
+        a                                                                                                              \
+    }
+#define S2(a, b)                                                                                                       \
+    2, {                                                                                                               \
+        a, b                                                                                                           \
+    }
+#define S3(a, b, c)                                                                                                    \
+    3, {                                                                                                               \
+        a, b, c                                                                                                        \
+    }
+#define S4(a, b, c, d)                                                                                                 \
+    4, {                                                                                                               \
+        a, b, c, d                                                                                                     \
+    }
+#define ABSENT                                                                                                         \
+    {                                                                                                                  \
+        NONE, -1, {0}, {                                                                                               \
+            0                                                                                                          \
+        }                                                                                                              \
+    }
+
+static const row_t rows[] = {
+    {"softmax of a matrix before 13",
+     "Softmax",
+     11,
+     "axis=1",
+     {{ARG, S3(1, 2, 2), {0, 0, 0, 0}}},
+     S3(1, 2, 2),
+     {.25, .25, .25, .25}},
+    {"softmax of one axis since 13",
+     "Softmax",
+     13,
+     "axis=1",
+     {{ARG, S3(1, 2, 2), {0, 0, 0, 0}}},
+     S3(1, 2, 2),
+     {.5, .5, .5, .5}},
+    {"unsqueeze by attribute", "Unsqueeze", 11, "axes=0,2", {{ARG, S1(2), {1, 2}}}, S3(1, 2, 1), {1, 2}},
+    {"unsqueeze by input", "Unsqueeze", 13, "", {{ARG, S1(2), {1, 2}}, {INTS, S1(2), {0, -1}}}, S3(1, 2, 1), {1, 2}},
+    {"squeeze by attribute", "Squeeze", 11, "axes=0", {{ARG, S3(1, 2, 1), {1, 2}}}, S2(2, 1), {1, 2}},
+    {"slice by attributes", "Slice", 9, "starts=-2 ends=1000 axes=0", {{ARG, S1(4), {1, 2, 3, 4}}}, S1(2), {3, 4}},
+    {"slice backwards",
+     "Slice",
+     13,
+     "",
+     {{ARG, S1(4), {1, 2, 3, 4}}, {INTS, S1(1), {-1}}, {INTS, S1(1), {-1000}}, {INTS, S1(1), {0}}, {INTS, S1(1), {-2}}},
+     S1(2),
+     {4, 2}},
+    {"clip by attributes", "Clip", 6, "min=0f max=2f", {{ARG, S1(3), {-1, 1, 3}}}, S1(3), {0, 1, 2}},
+    {"clip above only", "Clip", 13, "", {{ARG, S1(3), {-1, 1, 3}}, ABSENT, {WEIGHT, 0, {0}, {2}}}, S1(3), {-1, 1, 2}},
+    {"early broadcast from an axis",
+     "Add",
+     6,
+     "broadcast=1 axis=0",
+     {{ARG, S2(2, 2), {0, 0, 0, 0}}, {WEIGHT, S1(2), {1, 2}}},
+     S2(2, 2),
+     {1, 1, 2, 2}},
+    {"mean with axes as attribute",
+     "ReduceMean",
+     13,
+     "axes=1 keepdims=0",
+     {{ARG, S2(2, 2), {1, 3, 5, 7}}},
+     S1(2),
+     {2, 6}},
+    {"mean with axes as input",
+     "ReduceMean",
+     18,
+     "keepdims=0",
+     {{ARG, S2(2, 2), {1, 3, 5, 7}}, {INTS, S1(1), {-1}}},
+     S1(2),
+     {2, 6}},
+    {"empty axes reduce all",
+     "ReduceSum",
+     13,
+     "keepdims=0",
+     {{ARG, S2(2, 2), {1, 3, 5, 7}}, {INTS, S1(0), {0}}},
+     0,
+     {0},
+     {16}},
+    {"empty axes as no operation",
+     "ReduceSum",
+     13,
+     "noop_with_empty_axes=1",
+     {{ARG, S1(2), {1, 3}}, {INTS, S1(0), {0}}},
+     S1(2),
+     {1, 3}},
+    {"log-sum-exp of large numbers",
+     "ReduceLogSumExp",
+     13,
+     "keepdims=0",
+     {{ARG, S1(2), {1000, 1000}}},
+     0,
+     {0},
+     {1000.6931471805599}},
+    {"split in unequal parts", "Split", 18, "axis=0 num_outputs=1", {{ARG, S1(3), {1, 2, 3}}}, S1(3), {1, 2, 3}},
+    {"negative pads cut",
+     "Pad",
+     13,
+     "",
+     {{ARG, S1(4), {1, 2, 3, 4}}, {INTS, S1(2), {-1, 2}}, {WEIGHT, 0, {0}, {9}}},
+     S1(5),
+     {2, 3, 4, 9, 9}},
+    {"pads of one axis",
+     "Pad",
+     18,
+     "",
+     {{ARG, S2(2, 1), {1, 2}}, {INTS, S1(2), {1, 0}}, ABSENT, {INTS, S1(1), {-1}}},
+     S2(2, 2),
+     {0, 1, 0, 2}},
+    {"pads that wrap",
+     "Pad",
+     19,
+     "mode=wrap",
+     {{ARG, S1(3), {1, 2, 3}}, {INTS, S1(2), {1, 2}}},
+     S1(6),
+     {3, 1, 2, 3, 1, 2}},
+    {"group scale before 21",
+     "GroupNormalization",
+     18,
+     "num_groups=1",
+     {{ARG, S3(1, 2, 1), {-1, 1}}, {WEIGHT, S1(1), {2}}, {WEIGHT, S1(1), {1}}},
+     S3(1, 2, 1),
+     {-0.99999, 2.99999}},
+    {"channel scale since 21",
+     "GroupNormalization",
+     21,
+     "num_groups=1",
+     {{ARG, S3(1, 2, 1), {-1, 1}}, {WEIGHT, S1(2), {2, 3}}, {WEIGHT, S1(2), {1, 0}}},
+     S3(1, 2, 1),
+     {-0.99999, 2.999985}},
+    {"rms norm",
+     "RMSNormalization",
+     23,
+     "",
+     {{ARG, S1(2), {3, 4}}, {WEIGHT, S1(2), {1, 2}}},
+     S1(2),
+     {3 / 3.5355339, 8 / 3.5355339}},
+    {"gelu", "Gelu", 20, "", {{ARG, S1(2), {1, -1}}}, S1(2), {0.841344746, -0.158655254}},
+    {"gelu by tanh", "Gelu", 20, "approximate=tanh", {{ARG, S1(2), {1, -1}}}, S1(2), {0.841191991, -0.158808009}},
+    {"swish", "Swish", 24, "alpha=2f", {{ARG, S1(2), {1, 0}}}, S1(2), {0.880797078, 0}},
+    {"mish", "Mish", 18, "", {{ARG, S1(1), {1}}}, S1(1), {0.865098388}},
+    {"old resize keeps corners", "Resize", 10, "", {{ARG, S1(2), {1, 2}}, {WEIGHT, S1(1), {1.5}}}, S1(3), {1, 1, 2}},
+    {"resize of one axis",
+     "Resize",
+     18,
+     "axes=1 mode=linear",
+     {{ARG, S2(1, 2), {0, 4}}, ABSENT, ABSENT, {INTS, S1(1), {4}}},
+     S2(1, 4),
+     {0, 1, 3, 4}},
+    {"resize within a box",
+     "Resize",
+     18,
+     "keep_aspect_ratio_policy=not_larger",
+     {{ARG, S2(2, 2), {1, 2, 3, 4}}, ABSENT, ABSENT, {INTS, S1(2), {4, 2}}},
+     S2(2, 2),
+     {1, 2, 3, 4}},
+    {"upsample by attribute", "Upsample", 7, "scales=2f,", {{ARG, S1(2), {1, 2}}}, S1(4), {1, 1, 2, 2}},
+    {"einsum, both transposed",
+     "Einsum",
+     12,
+     "equation=ki,jk->ij",
+     {{ARG, S2(2, 1), {1, 2}}, {WEIGHT, S2(1, 2), {3, 4}}},
+     S2(1, 1),
+     {11}},
+    {"einsum, outer product",
+     "Einsum",
+     12,
+     "equation=i,j",
+     {{ARG, S1(2), {1, 2}}, {WEIGHT, S1(2), {3, 4}}},
+     S2(2, 2),
+     {3, 4, 6, 8}},
+    {"einsum, sum of one operand", "Einsum", 12, "equation=ij->j", {{ARG, S2(2, 2), {1, 2, 3, 4}}}, S1(2), {4, 6}},
+    {"einsum, ellipsis",
+     "Einsum",
+     12,
+     "equation=...ij,...jk->...ik",
+     {{ARG, S3(2, 1, 2), {1, 2, 3, 4}}, {WEIGHT, S2(2, 1), {1, 1}}},
+     S3(2, 1, 1),
+     {3, 7}},
+    {"einsum of three",
+     "Einsum",
+     12,
+     "equation=i,ij,j->",
+     {{ARG, S1(2), {1, 2}}, {WEIGHT, S2(2, 2), {1, 2, 3, 4}}, {WEIGHT, S1(2), {1, 1}}},
+     0,
+     {0},
+     {17}},
+    {"matmul of vectors", "MatMul", 13, "", {{ARG, S1(2), {1, 2}}, {WEIGHT, S1(2), {3, 4}}}, 0, {0}, {11}},
+    {"row times stack",
+     "MatMul",
+     13,
+     "",
+     {{ARG, S1(2), {1, 2}}, {WEIGHT, S3(2, 2, 1), {1, 1, 2, 2}}},
+     S2(2, 1),
+     {3, 6}},
+    {"gemm, half of it",
+     "Gemm",
+     13,
+     "alpha=0.5f beta=2f transB=1",
+     {{ARG, S2(1, 2), {1, 2}}, {WEIGHT, S2(1, 2), {3, 4}}, {WEIGHT, S1(1), {1}}},
+     S2(1, 1),
+     {7.5}},
+    {"attention, one head for two",
+     "Attention",
+     23,
+     "scale=1f",
+     {{ARG, S4(1, 2, 1, 1), {0, 0}}, {WEIGHT, S4(1, 1, 2, 1), {1, 2}}, {WEIGHT, S4(1, 1, 2, 1), {3, 5}}},
+     S4(1, 2, 1, 1),
+     {4, 4}},
+    {"attention, causal, heads merged",
+     "Attention",
+     23,
+     "is_causal=1 q_num_heads=2 kv_num_heads=2",
+     {{ARG, S3(1, 2, 2), {0, 0, 0, 0}}, {WEIGHT, S3(1, 2, 2), {0, 0, 0, 0}}, {WEIGHT, S3(1, 2, 2), {1, 2, 3, 6}}},
+     S3(1, 2, 2),
+     {1, 2, 2, 4}},
+    {"attention, masked by bool",
+     "Attention",
+     23,
+     "",
+     {{ARG, S4(1, 1, 1, 1), {0}},
+      {WEIGHT, S4(1, 1, 2, 1), {1, 2}},
+      {WEIGHT, S4(1, 1, 2, 1), {3, 5}},
+      {BOOLS, S2(1, 2), {0, 1}}},
+     S4(1, 1, 1, 1),
+     {5}},
+    {"scatter over one row",
+     "ScatterND",
+     16,
+     "reduction=add",
+     {{ARG, S2(2, 2), {1, 1, 1, 1}}, {INTS, S2(2, 1), {1, 1}}, {WEIGHT, S2(2, 2), {1, 2, 3, 4}}},
+     S2(2, 2),
+     {1, 1, 5, 7}},
+    {"gather from the end",
+     "GatherND",
+     13,
+     "batch_dims=1",
+     {{ARG, S2(2, 2), {1, 2, 3, 4}}, {INTS, S2(2, 1), {-1, 0}}},
+     S1(2),
+     {2, 3}},
+    {"batch norm",
+     "BatchNormalization",
+     15,
+     "epsilon=0f",
+     {{ARG, S2(1, 2), {3, 4}},
+      {WEIGHT, S1(2), {2, 1}},
+      {WEIGHT, S1(2), {1, 1}},
+      {WEIGHT, S1(2), {1, 2}},
+      {WEIGHT, S1(2), {4, 1}}},
+     S2(1, 2),
+     {3, 3}},
+    {"same padding, odd one behind",
+     "MaxPool",
+     12,
+     "kernel_shape=2 auto_pad=SAME_UPPER",
+     {{ARG, S3(1, 1, 2), {1, 2}}},
+     S3(1, 1, 2),
+     {2, 2}},
+    {"same padding, odd one in front",
+     "MaxPool",
+     12,
+     "kernel_shape=2 auto_pad=SAME_LOWER",
+     {{ARG, S3(1, 1, 2), {1, 2}}},
+     S3(1, 1, 2),
+     {1, 2}},
+    {"transposed convolution to a size, odd one in front",
+     "ConvTranspose",
+     11,
+     "strides=2 output_shape=3",
+     {{ARG, S3(1, 1, 2), {1, 2}}, {WEIGHT, S3(1, 1, 2), {1, 10}}},
+     S3(1, 1, 3),
+     {10, 2, 20}},
+    {"upper triangle above the diagonal",
+     "Trilu",
+     14,
+     "",
+     {{ARG, S2(2, 2), {1, 2, 3, 4}}, {INTS, 0, {0}, {1}}},
+     S2(2, 2),
+     {0, 2, 0, 0}},
+    {"tiles", "Tile", 13, "", {{ARG, S2(1, 2), {1, 2}}, {INTS, S1(2), {2, 2}}}, S2(2, 4), {1, 2, 1, 2, 1, 2, 1, 2}},
+    {"depth to space",
+     "DepthToSpace",
+     13,
+     "blocksize=2 mode=CRD",
+     {{ARG, S4(1, 4, 1, 1), {1, 2, 3, 4}}},
+     S4(1, 1, 2, 2),
+     {1, 2, 3, 4}},
+};
+/* clang-format on */
+enum { ROW_COUNT = sizeof rows / sizeof *rows };
+
+/* ---- one row as a model ---- */
+
+/* "name=1", "name=1,2", "name=0.5f", "name=0.5f," (a list of one) or "name=text"; lists where the operator wants one.
+ */
+static bytes_t read_attr(const char *at, size_t length) {
+    static const char *const lists[] = {"axes", "starts", "ends", "strides", "kernel_shape", "output_shape", "scales"};
+    bytes_t a = {0};
+    size_t name = strcspn(at, "=");
+    const char *value = at + name + 1, *end = at + length;
+    bool number = *value == '-' || (*value >= '0' && *value <= '9'),
+         real = number && memchr(value, 'f', (size_t)(end - value));
+    bool list = false;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        list |= strlen(lists[i]) == name && !strncmp(at, lists[i], name);
+    put_bytes(&a, 1, at, name);
+    if (!number) put_bytes(&a, 4, value, (size_t)(end - value));
+    for (char *next; number && value < end; value = next + strspn(next, "f,")) {
+        float f = strtof(value, &next);
+        if (!real) put_int(&a, list ? 8 : 3, (int64_t)f);
+        if (real) {
+            put_varint(&a, (list ? 7u : 2u) << 3 | 5);
+            memcpy(a.data + a.size, &f, 4);
+            a.size += 4;
+        }
+    }
+    put_int(&a, 20, !number ? 3 : real ? (list ? 6 : 1) : list ? 7 : 2);
+    return a;
+}
+
+static int64_t count_of(const operand_t *o) {
+    int64_t count = 1;
+    for (int i = 0; i < o->rank; i++) count *= o->dims[i];
+    return count;
+}
+
+static void put_operand(bytes_t *graph, const operand_t *o, const char *name) {
+    float floats[MAX_VALUES];
+    int64_t ints[MAX_VALUES];
+    uint8_t bools[MAX_VALUES];
+    int64_t count = count_of(o);
+    for (int64_t i = 0; i < count; i++)
+        floats[i] = (float)o->values[i], ints[i] = (int64_t)o->values[i], bools[i] = o->values[i] != 0;
+    bytes_t t = o->role == INTS    ? tensor(name, INT64, o->rank, o->dims, ints, (size_t)count * 8)
+                : o->role == BOOLS ? tensor(name, BOOL, o->rank, o->dims, bools, (size_t)count)
+                                   : tensor(name, FLOAT, o->rank, o->dims, floats, (size_t)count * 4);
+    put_message(graph, INITIALIZER, &t);
+}
+
+static void put_argument(bytes_t *graph, const operand_t *o) {
+    char dims[100] = "";
+    for (int i = 0; i < o->rank; i++) snprintf(dims + strlen(dims), 20, "%s%lld", i ? " " : "", (long long)o->dims[i]);
+    put_value(graph, INPUT, "x", FLOAT, dims);
+}
+
+static bytes_t row_model(const row_t *row) {
+    bytes_t graph = {0}, model = {0}, n = {0};
+    for (int i = 0; i < MAX_IN && (row->in[i].role != NONE || row->in[i].rank < 0); i++) {
+        char name[8];
+        snprintf(name, sizeof name, i ? "in%d" : "x", i);
+        put_text(&n, 1, row->in[i].role == NONE ? "" : name);
+        if (row->in[i].role == ARG) put_argument(&graph, &row->in[i]);
+        if (row->in[i].role > ARG) put_operand(&graph, &row->in[i], name);
+    }
+    put_text(&n, 2, "y");
+    put_text(&n, 4, row->op);
+    for (const char *at = row->attrs; *at;) {
+        size_t length = strcspn(at, " ");
+        bytes_t attr = read_attr(at, length);
+        put_message(&n, 5, &attr);
+        at += length + (at[length] == ' ');
+    }
+    put_message(&graph, NODE, &n);
+    put_value(&graph, OUTPUT, "y", FLOAT, "");
+    put_model(&model, &graph, row->opset);
+    return model;
+}
+
+static void check_row(const row_t *row) {
+    bytes_t model = row_model(row);
+    veer_graph_t *g;
+    veer_func_t func;
+    veer_onnx_options_t options = {.eval = veer_reference_node};
+    assert_ok(veer_graph_create(veer_allocator_system(), &g));
+    veer_status_t status = veer_onnx_import_memory(g, model.data, model.size, "f", &options, &func);
+    if (status) fail_msg("%s: %s", row->label, veer_status_message(status, 0));
+    assert_ok(veer_verify(g));
+    float x[MAX_VALUES];
+    for (int i = 0; i < MAX_VALUES; i++) x[i] = (float)row->in[0].values[i];
+    veer_type_t type = veer_type_make(VEER_DTYPE_F32, row->in[0].rank, row->in[0].dims);
+    veer_type_t want = veer_type_make(VEER_DTYPE_F32, row->rank, row->dims);
+    veer_tensor_t in = {type, x}, out;
+    assert_ok(veer_reference_eval(g, func, &in, 1, veer_allocator_system(), &out, 1));
+    char text[VEER_TYPE_TEXT_BYTES];
+    if (!veer_type_equal(&out.type, &want)) fail_msg("%s: got %s", row->label, veer_type_text(&out.type, text));
+    for (int64_t i = 0; i < veer_type_count(&want); i++) {
+        double got = (double)((float *)out.data)[i];
+        if (!(fabs(got - row->want[i]) <= 2e-6 * (1 + fabs(row->want[i]))))
+            fail_msg("%s: element %lld is %.9g, expected %.9g", row->label, (long long)i, got, row->want[i]);
+    }
+    veer_free(veer_allocator_system(), out.data);
+    veer_graph_destroy(g);
+}
+
+static void test_rows(void **state) {
+    (void)state;
+    for (int i = 0; i < ROW_COUNT; i++) check_row(&rows[i]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
