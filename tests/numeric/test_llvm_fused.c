@@ -3,6 +3,7 @@
 #include "backends/llvm/llvm.h"
 #include "backends/reference/reference.h"
 #include "ir/builder.h"
+#include "tests/support/failing_allocator.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -838,6 +839,36 @@ static void equal_kernels_are_one(void **state) {
     run_all(s);
 }
 
+/* Every allocation fails once, alone and with all that follow: a clean status, no leak, and the compiler still works.
+ */
+static void survives_failing_allocations(void **state) {
+    suite_t *s = *state;
+    veer_builder_t b = begin(s, "softmax", 1e-6, 1e-6);
+    veer_value_t x = arg(s, VEER_TYPE(VEER_DTYPE_F32, 4, 50));
+    veer_node_t node =
+        veer_value_def(b.graph, veer_build(&b, VEER_OP_SOFTMAX, VEER_IN(x), VEER_ATTRS(VEER_INT("axis", 1))));
+    check(veer_builder_status(&b), "softmax");
+    s->count++;
+    for (int once = 0; once < 2; once++)
+        for (long n = 0;; n++) {
+            failing_allocator_t failing = {.fail_at = n, .once = once};
+            veer_llvm_t *llvm = NULL;
+            veer_llvm_kernel_t kernel;
+            veer_status_t status = veer_llvm_create(failing_allocator(&failing), cpu, &llvm);
+            bool created = !status;
+            if (!status) status = veer_llvm_emit(llvm, b.graph, node, &kernel);
+            bool emit_failed = created && status;
+            if (!status) status = veer_llvm_finish(llvm);
+            assert_int_equal(veer_status_code(status), failing.failed ? VEER_ERR_RESOURCE : VEER_OK);
+            assert_true(status || veer_llvm_symbol(llvm, kernel.id));
+            if (emit_failed && once) check(veer_llvm_finish(llvm), "what was begun is closed: the module compiles");
+            veer_status_free(status);
+            veer_llvm_destroy(llvm);
+            assert_int_equal(failing.live, 0);
+            if (!failing.failed) break;
+        }
+}
+
 static void empty_results(void **state) {
     suite_t *s = *state;
     veer_builder_t b = begin(s, "empty", 0, 0);
@@ -871,6 +902,7 @@ int main(void) {
         T(tells_what_can_be_fused),
         T(tiles),
         T(equal_kernels_are_one),
+        T(survives_failing_allocations),
         T(empty_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
