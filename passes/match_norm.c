@@ -139,6 +139,7 @@ veer_value_t veer_match_row_parameter(veer_match_t *m, veer_builder_t *b, veer_v
         if (type.dims[i] != 1) return VEER_NO_VALUE;
     type = veer_type_make(type.dtype, type.rank - leading, type.dims + leading);
     if (type.dtype != row.dtype || !veer_type_broadcasts_to(&type, &row)) return VEER_NO_VALUE;
+    if (veer_type_count(&type) == 1 && veer_type_count(&row) > 1) return VEER_NO_VALUE; /* one number is no scale */
     return veer_match_reshape(m, b, value, type.rank, type.dims);
 }
 

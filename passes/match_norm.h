@@ -20,7 +20,8 @@ bool veer_match_rms(veer_match_t *m, int i, veer_match_rms_t *out);
 enum { VEER_MATCH_RMS_WAYS = 2 };
 
 /* A parameter that can be the scale or bias of a norm of x over dims axis..rank-1: the value without leading dims of 1,
- * made at the builder; VEER_NO_VALUE where it cannot be one. */
+ * made at the builder; VEER_NO_VALUE where it cannot be one, or is a mere number: the place is kept for the real one.
+ */
 veer_value_t veer_match_row_parameter(veer_match_t *m, veer_builder_t *b, veer_value_t value, veer_value_t x, int axis);
 
 /* visit: puts mul(norm(x), s) and add(norm(x, s), c) into the operands of the norm, an `op` without them. The root is

@@ -29,6 +29,8 @@
  */
 #include "passes/match.h"
 
+#include <math.h>
+
 /* A matrix that is needed as [rows, columns]; `turned`: it lies as [columns, rows]. */
 typedef struct operand_s {
     veer_value_t value;
@@ -182,7 +184,7 @@ static bool match_side(attention_t *a, int side) {
     if ((flag_p != turned) != (side == 1)) return false; /* p must meet v along S */
     a->v = (operand_t){veer_node_in(g, a->m.root, 1 - side), side ? !flag_v : flag_v};
     a->result_turned = side == 1;
-    return same_leading(g, veer_node_in(g, a->m.root, 0), veer_node_in(g, a->m.root, 1)) &&
+    return isfinite(a->scale) && same_leading(g, veer_node_in(g, a->m.root, 0), veer_node_in(g, a->m.root, 1)) &&
            !veer_match_constant(g, a->k.value) && !veer_match_constant(g, a->v.value) && veer_match_closed(&a->m);
 }
 

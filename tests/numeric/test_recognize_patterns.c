@@ -1,9 +1,11 @@
 /* What the recognise passes name is what was there: every golden case, and patterns of random shape and spelling, are
- * evaluated on the reference backend before and after. A random pattern must also be found. */
+ * evaluated on the reference backend before and after. A random pattern must also be found. Memory may run out
+ * anywhere. */
 #include "ir/parse.h"
 #include "ir/verify.h"
 #include "passes/manager.h"
 #include "tests/op_run.h"
+#include "tests/support/failing_allocator.h"
 
 #define SEED 20240607u
 /* Both sides round every node's result to f32: a dozen roundings of values up to about 4, and more where a norm divides
@@ -86,26 +88,73 @@ static char *read_golden(const char *pass) {
     return text;
 }
 
+/* The next case of the file at `*at`: its title and text; false where there is none. */
+static bool next_case(const char **at, const char *pass, char label[200], const char **out_text, size_t *out_length) {
+    *at = strstr(*at, "\n=== ");
+    if (!*at) return false;
+    snprintf(label, 200, "%s: %.*s", pass, (int)strcspn(*at + 5, "\n"), *at + 5);
+    *out_text = strchr(*at + 1, '\n') + 1;
+    *at = strstr(*out_text, "\n--- ");
+    assert_non_null(*at);
+    *out_length = (size_t)(*at - *out_text);
+    return true;
+}
+
 static void test_golden_cases(void **unused) {
     (void)unused;
     for (int i = 0; i < PASS_COUNT; i++) {
         int cases = 0;
-        const char *at = read_golden(passes[i]);
-        while ((at = strstr(at, "\n=== "))) {
-            char label[200];
+        char label[200];
+        const char *text, *at = read_golden(passes[i]);
+        for (size_t length; next_case(&at, passes[i], label, &text, &length); cases++) {
             veer_graph_t *g;
-            snprintf(label, sizeof label, "%s: %.*s", passes[i], (int)strcspn(at + 5, "\n"), at + 5);
-            at = strchr(at + 1, '\n') + 1;
-            const char *end = strstr(at, "\n--- ");
-            assert_non_null(end);
             require_ok(veer_graph_create(veer_allocator_system(), &g));
-            require_ok(veer_parse(g, at, (size_t)(end - at), label));
+            require_ok(veer_parse(g, text, length, label));
             check_graph(label, g, passes[i], passes[i], SEED);
             veer_graph_destroy(g);
-            cases++;
-            at = end;
         }
         assert_true(cases > 5);
+    }
+}
+
+/* ---- failing allocations ---- */
+
+static veer_status_t parse_and_run(veer_allocator_t allocator, const char *text, size_t length, const char *pass) {
+    char name[100];
+    veer_graph_t *g = NULL;
+    veer_pipeline_t *p = NULL;
+    snprintf(name, sizeof name, "recognize-%s", pass);
+    veer_status_t status = veer_graph_create(allocator, &g);
+    if (!status) status = veer_parse(g, text, length, "golden");
+    if (!status) status = veer_pipeline_create(allocator, name, &p);
+    if (!status) status = veer_pipeline_run(p, g, VEER_NO_FUNC, NULL);
+    veer_pipeline_destroy(p);
+    veer_graph_destroy(g);
+    return status;
+}
+
+/* Every allocation fails once, alone and with all later ones: a clean status, or success without it; no leaks. */
+static void sweep(const char *text, size_t length, const char *pass, bool once) {
+    for (long n = 0;; n++) {
+        failing_allocator_t f = {.fail_at = n, .once = once};
+        veer_status_t status = parse_and_run(failing_allocator(&f), text, length, pass);
+        if (status) assert_int_equal(veer_status_code(status), VEER_ERR_RESOURCE);
+        assert_true(f.failed || !status);
+        veer_status_free(status);
+        assert_int_equal(f.live, 0);
+        if (!f.failed) break;
+    }
+}
+
+static void test_failing_allocations(void **unused) {
+    (void)unused;
+    for (int i = 0; i < PASS_COUNT; i++) {
+        char label[200];
+        const char *text, *at = read_golden(passes[i]);
+        for (size_t length; next_case(&at, passes[i], label, &text, &length);) {
+            sweep(text, length, passes[i], false);
+            sweep(text, length, passes[i], true);
+        }
     }
 }
 
@@ -338,6 +387,7 @@ static void test_random_patterns(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden_cases), cmocka_unit_test(test_random_patterns)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden_cases), cmocka_unit_test(test_failing_allocations),
+                                       cmocka_unit_test(test_random_patterns)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
