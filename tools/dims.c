@@ -89,3 +89,16 @@ veer_status_t veer_dims_check(const veer_dims_t *dims, const veer_onnx_info_t *i
         if (!is_known(info, dims->items[i].name)) status = veer_status_join(status, unknown(info, dims->items[i].name));
     return status;
 }
+
+veer_status_t veer_dims_fill(veer_command_t *c, veer_dims_t *dims, const veer_onnx_info_t *info) {
+    for (int i = 0; i < info->input_count; i++) {
+        const veer_onnx_value_info_t *input = &info->inputs[i];
+        for (int axis = 0; axis < input->rank; axis++) {
+            const char *name = input->dim_names[axis];
+            if (!name || input->has_default || veer_dims_binds(dims, input, axis)) continue;
+            veer_report_note(&c->report, "dimension '%s' is taken as 1 (--dim %s=N)", name, name);
+            VEER_TRY(veer_dims_add(c, dims, name, 1));
+        }
+    }
+    return veer_ok();
+}

@@ -20,6 +20,9 @@ bool veer_dims_binds(const veer_dims_t *dims, const veer_onnx_value_info_t *inpu
 /* --dim for something that the model does not have. VEER_ERR_CONFIG with a suggestion. */
 VEER_MUST_USE veer_status_t veer_dims_check(const veer_dims_t *dims, const veer_onnx_info_t *info);
 
+/* Every symbolic dimension without a value is taken as 1, and said so: enough to see what can be imported. */
+VEER_MUST_USE veer_status_t veer_dims_fill(veer_command_t *c, veer_dims_t *dims, const veer_onnx_info_t *info);
+
 #define VEER_DIM_FLAG                                                                                                  \
     { "dim", 0, "NAME=N", "value of a symbolic dimension, or of INPUT.AXIS", true }
 

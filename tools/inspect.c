@@ -105,21 +105,6 @@ static int op_of(const inspect_t *s, const char *name) {
     return -1;
 }
 
-/* Every symbolic dimension without a value is taken as 1: enough to see what can be imported. */
-static veer_status_t fill_dims(inspect_t *s) {
-    VEER_TRY(veer_dims_check(&s->dims, &s->info));
-    for (int i = 0; i < s->info.input_count; i++) {
-        const veer_onnx_value_info_t *input = &s->info.inputs[i];
-        for (int axis = 0; axis < input->rank; axis++) {
-            if (!input->dim_names[axis] || input->has_default || veer_dims_binds(&s->dims, input, axis)) continue;
-            veer_report_note(&s->c->report, "dimension '%s' is taken as 1 (--dim %s=N)", input->dim_names[axis],
-                             input->dim_names[axis]);
-            VEER_TRY(veer_dims_add(s->c, &s->dims, input->dim_names[axis], 1));
-        }
-    }
-    return veer_ok();
-}
-
 /* One error of the import: "file: node 'name' (Op, opset 17): reason". Nodes whose op is in the table already are not
  * repeated; the first node of others stands for all with the same reason. */
 static void add_import_error(inspect_t *s, const char *message) {
@@ -293,7 +278,8 @@ static veer_status_t inspect(inspect_t *s) {
     r->stage = "read";
     VEER_TRY(veer_onnx_inspect(s->c->allocator, s->path, &s->info));
     VEER_TRY(sort_nodes(s));
-    VEER_TRY(fill_dims(s));
+    VEER_TRY(veer_dims_check(&s->dims, &s->info));
+    VEER_TRY(veer_dims_fill(s->c, &s->dims, &s->info));
     VEER_TRY(import(s));
     put_header(s);
     put_shapes(s);

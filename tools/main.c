@@ -1,4 +1,5 @@
 /* The `veer` command: finds the verb, reads its arguments, runs it, and makes its status the exit code. */
+#include "api/veer.h"
 #include "tools/verb.h"
 #include "frontend/suggest.h"
 
@@ -48,14 +49,25 @@ static void print_help(FILE *file, const veer_verb_t *verb, const veer_flag_t *f
 
 /* ---- one verb ---- */
 
-/* The verb's own flags, then the common ones, in the arena. */
+static bool is_among(const veer_flag_t *flags, int count, const char *name) {
+    for (int i = 0; i < count; i++)
+        if (!strcmp(flags[i].name, name)) return true;
+    return false;
+}
+
+/* The verb's own flags, those of the settings that it does not have itself, then the common ones; in the arena. */
 static veer_status_t collect_flags(const veer_verb_t *verb, veer_arena_t *arena, veer_flag_t **out_flags,
                                    int *out_count) {
-    int own = 0, count = 0;
+    int own = 0, settings = verb->settings ? veer_setting_count() : 0, count = 0;
     while (verb->flags && verb->flags[own].name) own++;
-    veer_flag_t *flags = veer_arena_array(arena, (size_t)own + COMMON_COUNT, sizeof *flags);
+    veer_flag_t *flags = veer_arena_array(arena, (size_t)(own + settings) + COMMON_COUNT, sizeof *flags);
     if (!flags) return veer_out_of_memory();
     for (int i = 0; i < own; i++) flags[count++] = verb->flags[i];
+    for (int i = 0; i < settings; i++) {
+        veer_setting_info_t info = veer_setting_info(i);
+        if (!is_among(flags, own, info.name))
+            flags[count++] = (veer_flag_t){info.name, 0, info.value, info.doc, info.repeatable};
+    }
     for (int i = 0; i < COMMON_COUNT; i++) flags[count++] = common_flags[i];
     *out_flags = flags;
     *out_count = count;
