@@ -20,8 +20,8 @@
 static const char IMPORTED[] =
     "inline,fold,cse,dce,recognize-silu,recognize-gelu,recognize-layer-norm,recognize-rms-norm,"
     "recognize-group-norm,recognize-attention,dce";
-static const char OPTIMISED[] =
-    "inline,gradient,fold,cse,dce,sink-broadcast,fold,cse,dce,hoist,cse,dce,fuse-contraction,fuse,dce";
+static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,transpose-matmul,hoist,cse,dce,"
+                                "fuse-contraction,fuse,dce";
 static const char PLAIN[] = "inline,gradient,dce";
 
 #ifdef VEER_WITH_ONEDNN

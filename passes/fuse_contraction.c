@@ -15,7 +15,7 @@
 enum { MOST_CHAIN = 8 };
 
 static bool starts_chain(veer_op_t op) {
-    return veer_op_has(op, VEER_CONTRACTION) || op == VEER_OP_AVG_POOL || op == VEER_OP_RESIZE;
+    return veer_op_has(op, VEER_CONTRACTION);
 }
 
 /* The one node that reads `v`, in the same region; none where there are several, or the value is yielded. */
@@ -23,6 +23,20 @@ static veer_node_t only_reader(const veer_graph_t *g, veer_value_t v) {
     if (veer_value_use_count(g, v) != 1) return VEER_NO_NODE;
     veer_node_t user = veer_value_use(g, v, 0, NULL);
     return veer_node_region(g, user).i == veer_value_region(g, v).i ? user : VEER_NO_NODE;
+}
+
+/* An operand that a pointwise node computes for this reader alone: the two belong into one cluster with what surrounds
+ * them (the step update is such a cluster, and one kernel). Materialising the operand for an epilogue would tear it
+ * apart. */
+static bool tears_cluster(const veer_graph_t *g, veer_node_t n, veer_value_t chain) {
+    for (int i = 0; i < veer_node_in_count(g, n); i++) {
+        veer_value_t v = veer_node_in(g, n, i);
+        veer_node_t def = v.i && !veer_value_eq(v, chain) ? veer_value_def(g, v) : VEER_NO_NODE;
+        if (!def.i || veer_value_use_count(g, v) != 1 || veer_node_region(g, def).i != veer_node_region(g, n).i)
+            continue;
+        if (veer_op_has(veer_node_op(g, def), VEER_ELEMENTWISE) || veer_node_op(g, def) == VEER_OP_NOISE) return true;
+    }
+    return false;
 }
 
 static bool joins(const veer_graph_t *g, veer_node_t n, const veer_type_t *type) {
@@ -41,7 +55,7 @@ static int longest_chain(const veer_graph_t *g, veer_node_t first, veer_node_t *
         if (veer_value_use_count(g, veer_node_out(g, first, i))) return 1;
     while (count < MOST_CHAIN) {
         veer_node_t next = only_reader(g, veer_node_out(g, out[count - 1], 0));
-        if (!joins(g, next, &type)) break;
+        if (!joins(g, next, &type) || tears_cluster(g, next, veer_node_out(g, out[count - 1], 0))) break;
         out[count++] = next;
     }
     return count;

@@ -16,6 +16,7 @@
 #include "passes/gradient.h"
 
 #include "ir/gradient.h"
+#include "passes/expand.h"
 #include "passes/pass.h"
 
 #include <string.h>
@@ -102,34 +103,6 @@ veer_status_t veer_gradient_check(const veer_graph_t *g, veer_func_t func, int o
 
 /* ---- expansion of composites whose gradient is that of their definition ---- */
 
-/* `results` are values that stand for what the expanded nodes give; they follow the replacement. */
-static veer_status_t expand_node(veer_graph_t *g, veer_node_t n, veer_value_t *results, int result_count) {
-    veer_builder_t b = veer_builder_before(g, n);
-    veer_value_t in[VEER_OP_MAX_OPERANDS], out[VEER_OP_MAX_RESULTS] = {{0}};
-    veer_expand_t e = {.graph = g,
-                       .node = n,
-                       .in_count = veer_node_in_count(g, n),
-                       .out_count = veer_node_out_count(g, n),
-                       .in = in,
-                       .out = out};
-    if (e.in_count > VEER_OP_MAX_OPERANDS)
-        return veer_error(VEER_ERR_UNSUPPORTED, "op '%s' with %d operands cannot be expanded",
-                          veer_op_name(veer_node_op(g, n)), e.in_count);
-    for (int i = 0; i < e.in_count; i++) in[i] = veer_node_in(g, n, i);
-    veer_status_t status = veer_op_def(veer_node_op(g, n))->expand(&b, &e);
-    status = veer_status_join(status, veer_builder_status(&b));
-    if (status) return status;
-    for (int i = 0; i < e.out_count; i++) {
-        veer_value_t old = veer_node_out(g, n, i);
-        if (!out[i].i) continue;
-        veer_value_replace(g, old, out[i]);
-        for (int k = 0; k < result_count; k++)
-            if (veer_value_eq(results[k], old)) results[k] = out[i];
-    }
-    veer_node_remove(g, n);
-    return veer_ok();
-}
-
 static veer_status_t expand_composites(veer_graph_t *g, veer_node_t before_first, veer_node_t end, veer_region_t region,
                                        veer_value_t *results, int result_count) {
     veer_node_t n = before_first.i ? veer_node_next(g, before_first) : veer_region_first(g, region);
@@ -137,7 +110,7 @@ static veer_status_t expand_composites(veer_graph_t *g, veer_node_t before_first
         veer_node_t next = veer_node_next(g, n);
         const veer_op_def_t *def = veer_op_def(veer_node_op(g, n));
         if (def->grad == veer_grad_by_expansion && def->expand)
-            VEER_TRY(name_node(g, n, expand_node(g, n, results, result_count)));
+            VEER_TRY(name_node(g, n, veer_expand_node(g, n, results, result_count)));
         n = next;
     }
     return veer_ok();

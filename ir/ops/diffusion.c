@@ -38,6 +38,23 @@ static veer_status_t infer_nearest(veer_infer_t *c) {
     return veer_ok();
 }
 
+/* |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2): the nearest row has the largest x e - |e|^2 / 2, one product for all of
+ * them. */
+static veer_status_t expand_nearest(veer_builder_t *b, veer_expand_t *e) {
+    veer_type_t x = *veer_builder_type(b, e->in[0]),
+                out = *veer_value_type(e->graph, veer_node_out(e->graph, e->node, 0));
+    int64_t width = x.dims[x.rank - 1];
+    veer_value_t rows = veer_reshape(b, e->in[0], VEER_DIMS(veer_type_count_range(&x, 0, x.rank - 1), width));
+    veer_value_t half =
+        veer_mul_c(b, veer_reduce_last(b, VEER_OP_REDUCE_SUM, veer_mul(b, e->in[1], e->in[1]), false), 0.5);
+    veer_value_t score = veer_sub(b, veer_matmul(b, rows, e->in[1], false, true), half);
+    veer_value_t id = veer_build(
+        b, VEER_OP_ARG_MAX, VEER_IN(score),
+        VEER_ATTRS(VEER_INT("axis", 1), VEER_INT("keepdims", 0), VEER_INT("select_last", 0), VEER_INT("largest", 1)));
+    e->out[0] = veer_reshape(b, id, out.rank, out.dims);
+    return veer_builder_status(b);
+}
+
 const veer_op_def_t veer_op_noise = {
     .name = "noise",
     .doc = "Standard normal numbers for samples first_sample + 0..dims[0]-1, by Philox4x32-10 and Box-Muller from "
@@ -62,8 +79,9 @@ const veer_op_def_t veer_op_nearest = {
            "(spec (17)).",
     .in = {{"x", VEER_FLOAT_ONLY, false, false}, {"table", VEER_FLOAT_ONLY, false, false}},
     .out = {{"id", VEER_INDEX, false, false}},
-    .traits = VEER_PURE,
+    .traits = VEER_PURE | VEER_COMPOSITE,
     .infer = infer_nearest,
+    .expand = expand_nearest,
     .grad = veer_grad_none,
     .tol_f32 = VEER_TOL_EXACT, /* an index; two distances that are equal to rounding may be taken for each other */
 };

@@ -1,0 +1,79 @@
+/* Spells out composite ops that the target has no kernel for, or that fuse better in pieces.
+ *
+ *     %o = attention %q, %k, %v {scale = s}     =>     matmul, mul, softmax, matmul
+ *
+ * Runs after the gradient, which wants whole layers, so that what forward and backward have in common (attention's
+ * probabilities) is one value for cse. An op stays whole where the target accepts it alone; norms, softmax and
+ * activations do, attention does not. Repetition by resize (nearest, whole factors) is always spelled out: as a
+ * broadcast it is index arithmetic in its neighbours' kernels.
+ */
+#include "passes/expand.h"
+
+#include "ir/gradient.h"
+#include "ir/resample.h"
+#include "passes/fuse.h"
+#include "passes/pass.h"
+
+veer_status_t veer_expand_node(veer_graph_t *g, veer_node_t n, veer_value_t *follow, int follow_count) {
+    veer_builder_t b = veer_builder_before(g, n);
+    veer_value_t in[VEER_OP_MAX_OPERANDS], out[VEER_OP_MAX_RESULTS] = {{0}};
+    veer_expand_t e = {.graph = g,
+                       .node = n,
+                       .in_count = veer_node_in_count(g, n),
+                       .out_count = veer_node_out_count(g, n),
+                       .in = in,
+                       .out = out};
+    if (e.in_count > VEER_OP_MAX_OPERANDS)
+        return veer_error(VEER_ERR_UNSUPPORTED, "op '%s' with %d operands cannot be expanded",
+                          veer_op_name(veer_node_op(g, n)), e.in_count);
+    for (int i = 0; i < e.in_count; i++) in[i] = veer_node_in(g, n, i);
+    veer_status_t status = veer_op_def(veer_node_op(g, n))->expand(&b, &e);
+    status = veer_status_join(status, veer_builder_status(&b));
+    if (status) return status;
+    for (int i = 0; i < e.out_count; i++) {
+        veer_value_t old = veer_node_out(g, n, i);
+        if (!out[i].i) continue;
+        veer_value_replace(g, old, out[i]);
+        for (int k = 0; k < follow_count; k++)
+            if (veer_value_eq(follow[k], old)) follow[k] = out[i];
+    }
+    veer_node_remove(g, n);
+    return veer_ok();
+}
+
+/* Every axis of a resize repeats whole elements. */
+static bool repeats(const veer_graph_t *g, veer_node_t n) {
+    const veer_type_t *x = veer_value_type(g, veer_node_in(g, n, 0)), *y = veer_value_type(g, veer_node_out(g, n, 0));
+    const double *scales = veer_node_floats(g, n, "scales", NULL);
+    veer_resample_t r = veer_resample_of_node(g, n);
+    for (int d = 0; d < x->rank; d++)
+        if (!veer_resample_is_identity(&r, x->dims[d], y->dims[d], scales[d]) &&
+            !veer_resample_repeats(&r, x->dims[d], y->dims[d], scales[d]))
+            return false;
+    return true;
+}
+
+static bool stays_whole(const veer_graph_t *g, veer_node_t n, const veer_fuse_target_t *target) {
+    char reason[200];
+    if (veer_node_op(g, n) == VEER_OP_RESIZE) return !repeats(g, n);
+    if (target->accepts_cluster && target->accepts_cluster(g, n, reason, sizeof reason)) return true;
+    return target->accepts_contraction && target->accepts_contraction(g, n, reason, sizeof reason);
+}
+
+static veer_status_t expand_region(veer_graph_t *g, veer_region_t region, veer_pass_ctx_t *ctx) {
+    VEER_FOR_EACH_NODE(g, region, n) {
+        veer_op_t op = veer_node_op(g, n);
+        if (op == VEER_OP_LOOP) VEER_TRY(expand_region(g, veer_node_body(g, n), ctx));
+        if (!veer_op_has(op, VEER_COMPOSITE) || !veer_op_def(op)->expand || stays_whole(g, n, ctx->target)) continue;
+        VEER_TRY(veer_expand_node(g, n, NULL, 0));
+        veer_pass_count(ctx, "expanded");
+    }
+    return veer_ok();
+}
+
+static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx) {
+    return ctx->target ? expand_region(g, veer_func_body(g, func), ctx) : veer_ok();
+}
+
+const veer_pass_def_t veer_pass_expand = {
+    "expand", "spell out composite ops that the target has no kernel for", run, {{0}}};
