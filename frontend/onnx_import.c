@@ -70,8 +70,9 @@ static veer_status_t value_of(veer_onnx_importer_t *im, const char *name, veer_v
     veer_onnx_symbol_t *symbol = veer_onnx_scope_find(im->scope, name);
     if (!symbol) {
         *out_failed = true;
-        return keep(im, veer_status_where(veer_error(VEER_ERR_FILE, "'%s' is not defined in the model", name), "%s",
-                                          im->b.origin ? im->b.origin : "outputs"));
+        veer_status_t status = veer_error(VEER_ERR_FILE, "'%s' is not defined in the model", name);
+        return keep(im, im->b.origin ? veer_status_where(status, "node '%s'", im->b.origin)
+                                     : veer_status_where(status, "outputs"));
     }
     if (symbol->kind == VEER_ONNX_SYMBOL_INITIALIZER) VEER_TRY(keep(im, initializer_value(im, symbol)));
     if (symbol->kind == VEER_ONNX_SYMBOL_VALUE)

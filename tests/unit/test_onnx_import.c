@@ -122,7 +122,7 @@ static void test_names(void **state) {
     (void)state;
     bytes_t undefined = with_interface(), twice = with_interface(), no_output = with_interface();
     put_node(&undefined, "Add", "sum", "x z", "y");
-    assert_error(import_graph(&undefined), VEER_ERR_FILE, "sum: 'z' is not defined in the model");
+    assert_error(import_graph(&undefined), VEER_ERR_FILE, "node 'sum': 'z' is not defined in the model");
     put_node(&twice, "Relu", "a", "x", "y");
     put_node(&twice, "Relu", "b", "x", "y");
     assert_error(import_graph(&twice), VEER_ERR_FILE, "'y' is defined twice");
@@ -263,6 +263,41 @@ static void test_external_data(void **state) {
     assert_error(import_external("", NULL, NULL), VEER_ERR_FILE, "outside of the model's folder");
     assert_error(import_external("link", NULL, NULL), VEER_ERR_FILE, "outside of the model's folder");
     assert_error(import_external(".", NULL, NULL), VEER_ERR_FILE, "outside of the model's folder");
+    temp_folder_count(true);
+}
+
+/* Offsets beyond 4 GiB, in a file that is mostly a hole; nothing of it is copied. */
+static void test_large_external_data(void **state) {
+    (void)state;
+    int64_t at = ((int64_t)5 << 30) + 64;
+    FILE *f = fopen(temp_path("weights"), "wb");
+    assert_non_null(f);
+    if (fseeko(f, at, SEEK_SET) || fwrite((float[]){7, 8}, 4, 2, f) != 2 || fclose(f))
+        skip(); /* no room for such files */
+    bytes_t graph = with_interface(), model = {0}, w = tensor("w", FLOAT, 1, (int64_t[]){2}, NULL, 0);
+    bytes_t big = tensor("big", FLOAT, 1, (int64_t[]){(int64_t)1 << 30}, NULL, 0);
+    char offset[24];
+    snprintf(offset, sizeof offset, "%lld", (long long)at);
+    put_int(&w, 14, 1);
+    put_int(&big, 14, 1);
+    put_external(&w, "location", "weights");
+    put_external(&big, "location", "weights");
+    put_external(&w, "offset", offset);
+    put_external(&big, "length", "4294967296");
+    put_message(&graph, INITIALIZER, &w);
+    put_message(&graph, INITIALIZER, &big);
+    put_node(&graph, "Add", "", "x w", "y");
+    put_value(&graph, OUTPUT, "big", FLOAT, "1073741824");
+    put_model(&model, &graph, 17);
+    write_file(temp_path("model.onnx"), model.data, model.size);
+    veer_graph_t *g = new_graph(veer_allocator_system());
+    veer_func_t func;
+    assert_ok(veer_onnx_import(g, temp_path("model.onnx"), "f", &plain, &func));
+    assert_true(veer_graph_arena(g)->used_bytes < 1 << 20);
+    veer_value_t sum = veer_region_result(g, veer_func_body(g, func), 0);
+    const float *data = veer_value_const_data(g, veer_node_in(g, veer_value_def(g, sum), 1));
+    assert_true(data[0] == 7 && data[1] == 8);
+    veer_graph_destroy(g);
     temp_folder_count(true);
 }
 
@@ -444,6 +479,7 @@ int main(void) {
         cmocka_unit_test(test_inputs),
         cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_external_data),
+        cmocka_unit_test(test_large_external_data),
         cmocka_unit_test(test_functions),
         cmocka_unit_test(test_recursive_function),
         cmocka_unit_test(test_if),
