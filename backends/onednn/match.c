@@ -338,6 +338,20 @@ static void make_rows_one(veer_onednn_problem_t *p) {
     }
 }
 
+/* What a post-op adds to a convolution's [N, C, s...] varies along s only where it has y's full shape: oneDNN takes the
+ * wrong elements of anything between ([1, C, H, W] under several images, [N, C, H, 1], [N, 1, H, W], ...). `first`: the
+ * first axis of s. */
+static bool posts_fit_conv(const veer_onednn_problem_t *p, int first, int end) {
+    const veer_onednn_view_t *y = &p->tensors[VEER_ONEDNN_Y];
+    for (int i = 0; i < p->post_count; i++) {
+        const veer_onednn_view_t *v = &p->tensors[VEER_ONEDNN_POST + i];
+        bool varies = false;
+        for (int d = first; d < end && v->rank; d++) varies |= v->dims[d] > 1;
+        if (varies && memcmp(v->dims, y->dims, (size_t)y->rank * sizeof *y->dims)) return false;
+    }
+    return true;
+}
+
 /* To the conv form: [L, M, K] is [L, K, M] with channels last; w [1, K, N] becomes [1, N, K, 1]. */
 static void make_conv(veer_onednn_problem_t *p) {
     veer_onednn_view_t *w = &p->tensors[VEER_ONEDNN_W];
@@ -372,7 +386,7 @@ static bool match_matmul(matcher_t *s) {
             matrix = v[VEER_ONEDNN_W].dims[1] * v[VEER_ONEDNN_W].dims[2];
     bool few = rows < FEW_ROWS || (rows <= MANY_ROWS && matrix >= LARGE_MATRIX);
     if (b.data && v[VEER_ONEDNN_W].dims[0] == 1 && v[VEER_ONEDNN_X].dims[0] == v[VEER_ONEDNN_Y].dims[0] && !trans_a &&
-        !few)
+        !few && posts_fit_conv(s->p, 1, 2))
         make_conv(s->p);
     return true;
 }
@@ -491,18 +505,9 @@ static uint32_t unused_bufs(const matcher_t *s) {
     return ~used & (count < 32 ? (1u << count) - 1 : ~0u);
 }
 
-/* Binary post-ops with one value per position (shared by the channels): oneDNN 2.6's 1x1 convolutions take the wrong ones. */
 static bool check_posts(matcher_t *s) {
-    const veer_onednn_view_t *y = &s->p->tensors[VEER_ONEDNN_Y];
-    if (s->p->form == VEER_ONEDNN_MATMUL) return true;
-    for (int i = 0; i < s->p->post_count; i++) {
-        const veer_onednn_view_t *v = &s->p->tensors[VEER_ONEDNN_POST + i];
-        bool varies = false;
-        for (int d = 2; d < v->rank; d++) varies |= v->dims[d] > 1;
-        if (v->rank && varies && v->dims[1] == 1 && y->dims[1] > 1)
-            return decline(s, "a post-op's operand has one value per position");
-    }
-    return true;
+    if (s->p->form == VEER_ONEDNN_MATMUL || posts_fit_conv(s->p, 2, s->p->tensors[VEER_ONEDNN_Y].rank)) return true;
+    return decline(s, "a post-op's operand broadcasts some of the positions, images or channels");
 }
 
 bool veer_onednn_match(const veer_graph_t *g, veer_node_t node, veer_onednn_layouts_t layouts, veer_onednn_match_t *m) {

@@ -409,11 +409,16 @@ static veer_value_t activation(veer_builder_t *b, veer_value_t x, int kind) {
     }
 }
 
-/* Operand shapes relative to y: the whole, one value per channel (axis `channel`), per image and channel, one value. */
+/* Operand shapes relative to y: the whole, one value per channel (axis `channel`), per image and channel, one value;
+ * from BY_AXES on, size 1 along the axes whose bits are set. */
+enum { BY_AXES = 4 };
 static veer_type_t post_type(veer_type_t y, int kind, int channel) {
     veer_type_t t = y;
     for (int i = 0; i < y.rank; i++)
-        if (kind == 3 || (kind && i != channel && !(kind == 2 && i == 0))) t.dims[i] = 1;
+        if (kind >= BY_AXES) {
+            if ((kind - BY_AXES) >> i & 1) t.dims[i] = 1;
+        } else if (kind == 3 || (kind && i != channel && !(kind == 2 && i == 0)))
+            t.dims[i] = 1;
     return t;
 }
 
@@ -496,6 +501,36 @@ static void test_conv_chains(void **state) {
     }
     print_message("seed %d: %d of 120 taken\n", SEED, taken);
     assert_true(taken >= 100);
+}
+
+/* Every way in which an operand can broadcast to the result: taken or declined, but never wrong. */
+static void test_operands_of_chains_broadcast(void **state) {
+    (void)state;
+    for (int axes = 0; axes < 16; axes++)
+        for (uint64_t i = 0; i < 9; i++) {
+            chain_t c = {.activation = {-1, -1}, .binary = {(int)i % 2, -1}, .operand = {BY_AXES + axes}};
+            conv_t conv = conv_2d(i < 6 ? 3 : 1, i % 3 == 2 ? 32 : 8, i % 3 ? 32 : 1, 8, i % 2 ? 3 : 1, 1);
+            subject_t s = subject(SEED + i);
+            conv_operands(&s, &conv);
+            finish_chain(&s, &c, &conv, 1, build_conv_core);
+            check(&s, i % 3 ? plain : last);
+        }
+    for (int axes = 0; axes < 8; axes++)
+        for (uint64_t i = 0; i < 4; i++) {
+            chain_t c = {.activation = {-1, -1}, .binary = {(int)i % 2, -1}, .operand = {BY_AXES + axes}};
+            matmul_t matmul = {.lead_rank = 1,
+                               .lead = {40},
+                               .lead_a = {40},
+                               .lead_b = {i < 2 ? 1 : 40},
+                               .m = 6,
+                               .k = 32,
+                               .n = 48,
+                               .constant = i < 2};
+            subject_t s = subject(SEED + i);
+            matmul_operands(&s, &matmul);
+            finish_chain(&s, &c, &matmul, 2, build_matmul_core);
+            check(&s, plain);
+        }
 }
 
 static void test_matmul_chains(void **state) {
@@ -677,6 +712,7 @@ int main(void) {
         cmocka_unit_test(test_leads_broadcast_in_part_decline),
         cmocka_unit_test(test_conv_chains),
         cmocka_unit_test(test_matmul_chains),
+        cmocka_unit_test(test_operands_of_chains_broadcast),
         cmocka_unit_test(test_random_pools),
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_reorder),
