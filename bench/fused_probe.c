@@ -1,7 +1,7 @@
 /* How fast the LLVM backend's kernels run on this machine, one thread, against memcpy; and how long they take to
  * compile.
  *
- *     build/release/veer-bench-fused
+ *     build/release/veer-bench-fused [CPU]        CPU: an LLVM name such as x86-64-v3; this machine by default
  */
 #include "backends/llvm/llvm.h"
 #include "ir/builder.h"
@@ -190,11 +190,11 @@ static void run_memcpy(const char *name, int64_t bytes) {
     veer_free(veer_allocator_system(), bufs[0]), veer_free(veer_allocator_system(), bufs[1]);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     static probe_t probes[MAX_PROBES];
     veer_llvm_t *llvm;
     double start = now();
-    check(veer_llvm_create(veer_allocator_system(), NULL, &llvm));
+    check(veer_llvm_create(veer_allocator_system(), argc > 1 ? argv[1] : NULL, &llvm));
     printf("%d lanes; create %.1f ms\n", veer_llvm_lanes(llvm), (now() - start) * 1e3);
     int count = make_probes(probes);
     double total = 0;

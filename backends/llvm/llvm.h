@@ -52,7 +52,8 @@ bool veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int nod
 VEER_MUST_USE veer_status_t veer_llvm_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
                                            veer_llvm_kernel_t *out_kernel);
 
-/* Optimises and compiles what was emitted since the last call. May be called again after further emissions. */
+/* Optimises and compiles what was emitted since the last call. May be called again after further emissions. After a
+ * failure the kernels that were waiting are lost. */
 VEER_MUST_USE veer_status_t veer_llvm_finish(veer_llvm_t *llvm);
 /* The kernel's entry; NULL before it was finished. */
 veer_kernel_fn veer_llvm_symbol(const veer_llvm_t *llvm, int id);

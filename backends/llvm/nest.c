@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { MAX_RESTARTS = 64, MAX_POINTS = 6000 };
+enum { MAX_RESTARTS = 64, MAX_POINTS = 6000, DEAR = 8 };
 
 /* One dimension of an index: affine, plus points computed while running. */
 typedef struct index_s {
@@ -66,6 +66,32 @@ int64_t veer_fx_count_vars(const veer_fx_nest_t *n, uint32_t vars) {
     return count;
 }
 
+/* ---- costs ---- */
+double veer_fx_point_cost(const veer_fx_point_t *p) {
+    if (p->kind == VEER_PT_NOISE) return 60;
+    if (p->kind == VEER_PT_LOAD) return p->dynamic_count ? 4 : 1;
+    if (p->kind != VEER_PT_OP) return 1;
+    switch (p->op) {
+    case VEER_OP_POW: return 60;
+    case VEER_OP_SIN:
+    case VEER_OP_COS:
+    case VEER_OP_ERF:
+    case VEER_OP_GELU:
+    case VEER_OP_TANH:
+    case VEER_OP_SOFTPLUS: return 30;
+    case VEER_OP_EXP:
+    case VEER_OP_LOG:
+    case VEER_OP_SIGMOID:
+    case VEER_OP_SILU: return 14;
+    case VEER_OP_DIV:
+    case VEER_OP_SQRT:
+    case VEER_OP_RSQRT:
+    case VEER_OP_RECIPROCAL: return 4;
+    case VEER_OP_MOD: return 8;
+    default: return 1;
+    }
+}
+
 /* ---- variables ---- */
 static bool add_vars(veer_fx_nest_t *n, int origin) {
     veer_fx_origin_t *o = &n->origins[origin];
@@ -87,6 +113,8 @@ static index_t origin_index(const veer_fx_nest_t *n, int origin) {
     const veer_fx_origin_t *o = &n->origins[origin];
     index_t x = {.a = {.c = o->start}};
     int64_t stride = 1;
+    for (int k = o->first_digit + o->digit_count - 1; k >= o->first_digit; stride *= n->extent[n->digits[k--]])
+        x.a.coef[n->digits[k]] = stride;
     for (int v = o->first_var + o->var_count - 1; v >= o->first_var; stride *= n->extent[v--]) x.a.coef[v] = stride;
     return x;
 }
@@ -304,7 +332,7 @@ static int op_point(veer_fx_nest_t *n, const veer_fx_expr_t *e, const map_t *m, 
 static bool cut(veer_fx_nest_t *n, const veer_fx_affine_t *at, int64_t bound) {
     for (int o = 0; o < n->rank && n->cut_axis == -1; o++) {
         const veer_fx_origin_t *origin = &n->origins[o];
-        if (origin->var_count != 1 || n->unified[o] >= 0 || at->coef[origin->first_var] != 1) continue;
+        if (origin->var_count != 1 || at->coef[origin->first_var] != 1) continue;
         veer_fx_affine_t rest = *at;
         rest.coef[origin->first_var] = 0;
         if (affine_vars(&rest)) continue;
@@ -521,8 +549,7 @@ static bool result_map(const veer_fx_nest_t *n, const veer_type_t *t, const veer
     for (int i = 0; i < t->rank; i++) {
         if (t->dims[i] == 1) continue;
         if (t->dims[i] != main_type->dims[i]) return false;
-        int o = n->unified[i] >= 0 ? n->unified[i] : i;
-        m->dim[i] = origin_index(n, o);
+        m->dim[i] = origin_index(n, i);
     }
     return true;
 }
@@ -551,6 +578,44 @@ static void find_row_vars(veer_fx_nest_t *n) {
     n->row_vars &= ~swept;
 }
 
+/* ---- spaces over the results' own variables ---- */
+static void list_digits(veer_fx_nest_t *n) {
+    n->digit_count = 0;
+    for (int o = 0; o < n->rank; o++) {
+        const veer_fx_origin_t *origin = &n->origins[o];
+        int64_t below = 1;
+        int first = origin->first_var + origin->var_count;
+        while (first > origin->first_var && below < n->inner[o]) below *= n->extent[--first];
+        for (int v = first; v < origin->first_var + origin->var_count; v++) n->digits[n->digit_count++] = v;
+    }
+}
+
+/* Each axis of the space as a run of digits; false where they do not come out even. */
+static bool match_digits(veer_fx_nest_t *n, const veer_fx_space_t *space) {
+    int k = 0;
+    for (int i = 0; i < space->axis_count; i++) {
+        veer_fx_origin_t *origin = &n->origins[space->origins[i]];
+        int64_t product = 1;
+        origin->first_digit = k;
+        while (k < n->digit_count && product < space->extents[i]) product *= n->extent[n->digits[k++]];
+        if (product != space->extents[i]) return false;
+        origin->digit_count = k - origin->first_digit;
+    }
+    return k == n->digit_count;
+}
+
+static void share_digits(veer_fx_nest_t *n) {
+    list_digits(n);
+    for (int s = 0; s < n->space_count; s++) {
+        veer_fx_space_t *space = &n->spaces[s];
+        if (!space->shared) continue;
+        bool even = match_digits(n, space); /* it did before; further cuts only make finer digits */
+        assert(even);
+        (void)even;
+        for (int k = 0; k < n->digit_count; k++) space->vars |= 1u << n->digits[k];
+    }
+}
+
 /* Builds points for the variables as they stand now. */
 static bool build(veer_fx_nest_t *n, const int *results, int result_count, bool *out_in) {
     n->point_count = n->store_count = n->var_count = 0;
@@ -559,9 +624,11 @@ static bool build(veer_fx_nest_t *n, const int *results, int result_count, bool 
     memset(n->memo, 0, (size_t)n->region->count * sizeof *n->memo);
     for (int s = 0; s < n->space_count; s++) n->spaces[s].vars = 0;
     for (int o = 0; o < n->origin_count; o++) {
-        n->origins[o].var_count = 0;
-        if ((o >= n->rank || n->unified[o] < 0) && !add_vars(n, o)) return false;
+        int space = n->origins[o].space;
+        n->origins[o].var_count = n->origins[o].digit_count = 0;
+        if ((space < 0 || !n->spaces[space].shared) && !add_vars(n, o)) return false;
     }
+    if (n->unified) share_digits(n);
     const veer_type_t main_type = *result_type(n, results[0]);
     for (int i = 0; i < result_count; i++) {
         map_t m;
@@ -602,25 +669,41 @@ static bool add_row_results(veer_fx_nest_t *n, const int *results, int result_co
     return true;
 }
 
-/* Result dimensions that no reduction depends on, where they are as long as what reductions sweep, become the same
- * variables: a value needed in both is one point, and may be kept from one sweep to the next. */
-static bool unify(veer_fx_nest_t *n) {
-    int inner[VEER_MAX_RANK], count = 0;
+/* Splits each result dimension into row digits above and inner digits below. False where they are mixed. */
+static bool find_inner(veer_fx_nest_t *n) {
+    bool any = false;
     for (int o = 0; o < n->rank; o++) {
         const veer_fx_origin_t *origin = &n->origins[o];
-        uint32_t vars = ((1u << origin->var_count) - 1) << origin->first_var;
-        if (n->unified[o] >= 0 || origin->start || ((vars & n->row_vars) && (vars & ~n->row_vars))) return false;
-        if (origin->extent > 1 && !(vars & n->row_vars)) inner[count++] = o;
+        int v = origin->first_var + origin->var_count - 1;
+        n->inner[o] = 1;
+        for (; v >= origin->first_var && !(n->row_vars >> v & 1); v--) n->inner[o] *= n->extent[v], any = true;
+        for (; v >= origin->first_var; v--)
+            if (!(n->row_vars >> v & 1)) return false;
+        if (origin->start) return false;
     }
-    for (int s = 0; s < n->space_count && count; s++) {
-        const veer_fx_space_t *space = &n->spaces[s];
-        bool same = space->axis_count == count;
-        for (int i = 0; same && i < count; i++) same = space->extents[i] == n->origins[inner[i]].extent;
-        if (!same) continue;
-        for (int i = 0; i < count; i++) n->unified[inner[i]] = space->origins[i];
-        return true;
-    }
+    return any;
+}
+
+static bool dear_reductions(const veer_fx_nest_t *n, int space) {
+    for (int i = 0; i < n->point_count; i++)
+        if (n->points[i].vars & n->spaces[space].vars && veer_fx_point_cost(&n->points[i]) >= DEAR) return true;
     return false;
+}
+
+/* Result dimensions that no reduction depends on, where they multiply up to the axes that reductions sweep, become the
+ * variables of those reductions too: a value needed in both is one point, and may be kept from one sweep to the next.
+ * Where the axes are cut differently that makes shorter loops: worth it only for dear values. */
+static bool unify(veer_fx_nest_t *n) {
+    if (n->unified || !n->space_count || !find_inner(n)) return false;
+    list_digits(n);
+    for (int s = 0; s < n->space_count; s++) {
+        veer_fx_space_t *space = &n->spaces[s];
+        bool wanted = space->axis_count == n->digit_count || dear_reductions(n, s);
+        if (wanted && match_digits(n, space)) space->shared = n->unified = true;
+        for (int i = 0; i < space->axis_count; i++)
+            n->origins[space->origins[i]].digit_count = 0; /* until built anew */
+    }
+    return n->unified;
 }
 
 /* ---- merging variables ---- v directly inside u, and every index goes through both as through one. */
@@ -691,7 +774,6 @@ bool veer_fx_nest_init(veer_fx_nest_t *n, veer_fx_region_t *region, int *results
     if (!n->memo) return region->out_of_memory = true, false;
     for (int i = 0; i < t->rank; i++) {
         n->origins[i] = (veer_fx_origin_t){.start = box->start[i], .extent = box->size[i], .space = -1};
-        n->unified[i] = -1;
     }
     if (result_count > VEER_FX_MAX_STORES) result_count = VEER_FX_MAX_STORES;
     if (!build_until_settled(n, results, result_count, in)) return false;

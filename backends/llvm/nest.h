@@ -72,6 +72,7 @@ typedef struct veer_fx_space_s {
     int64_t extents[VEER_MAX_RANK];
     int origins[VEER_MAX_RANK];
     uint32_t vars;
+    bool shared; /* its axes are made of the results' own inner variables */
 } veer_fx_space_t;
 
 /* A dimension of a result or of a reduction, which is one variable or, cut by reshapes, several. */
@@ -81,6 +82,7 @@ typedef struct veer_fx_origin_s {
     int split_count;
     int64_t splits[VEER_FX_MAX_SPLITS]; /* ascending; each divides the next and the extent */
     int first_var, var_count;           /* outermost first */
+    int first_digit, digit_count;       /* of a shared space: which of the inner variables */
 } veer_fx_origin_t;
 
 typedef struct veer_fx_store_s {
@@ -95,7 +97,10 @@ typedef struct veer_fx_nest_s {
     int rank; /* origins 0 .. rank-1 are the main result's dimensions */
     veer_fx_origin_t origins[VEER_MAX_RANK + VEER_FX_MAX_SPACES * VEER_MAX_RANK];
     int origin_count;
-    int unified[VEER_MAX_RANK]; /* origin that takes the place of a result's dimension, or -1 */
+    bool unified;
+    int64_t
+        inner[VEER_MAX_RANK]; /* unified: how much of each result dimension, its low digits, is swept inside a row */
+    int digits[VEER_FX_MAX_VARS], digit_count; /* the variables of those, outermost first */
     veer_fx_space_t spaces[VEER_FX_MAX_SPACES];
     int space_count;
     int64_t extent[VEER_FX_MAX_VARS];
@@ -124,6 +129,8 @@ typedef struct veer_fx_box_s {
  * loop. */
 bool veer_fx_nest_init(veer_fx_nest_t *n, veer_fx_region_t *region, int *results, int result_count,
                        const veer_fx_box_t *box, bool may_cut);
+/* Instructions or so. */
+double veer_fx_point_cost(const veer_fx_point_t *p);
 int64_t veer_fx_count_vars(const veer_fx_nest_t *n, uint32_t vars); /* product of extents */
 static inline bool veer_fx_is_reduction(const veer_fx_point_t *p) {
     return p->kind == VEER_PT_REDUCE || p->kind == VEER_PT_ARG_MAX;

@@ -459,7 +459,7 @@ typedef struct writer_s {
 } writer_t;
 
 static void put(writer_t *w, const void *data, size_t size) {
-    if (w->bytes) memcpy(w->bytes + w->size, data, size);
+    if (w->bytes && size) memcpy(w->bytes + w->size, data, size);
     w->size += size;
 }
 static void put_int(writer_t *w, int64_t v) {

@@ -12,38 +12,13 @@ enum {
     FEW_ITEMS = 16    /* too few to share out evenly */
 };
 
-static double point_cost(const veer_fx_point_t *p) {
-    if (p->kind == VEER_PT_NOISE) return 60;
-    if (p->kind == VEER_PT_LOAD) return p->dynamic_count ? 4 : 1;
-    if (p->kind != VEER_PT_OP) return 1;
-    switch (p->op) {
-    case VEER_OP_POW: return 60;
-    case VEER_OP_SIN:
-    case VEER_OP_COS:
-    case VEER_OP_ERF:
-    case VEER_OP_GELU:
-    case VEER_OP_TANH:
-    case VEER_OP_SOFTPLUS: return 30;
-    case VEER_OP_EXP:
-    case VEER_OP_LOG:
-    case VEER_OP_SIGMOID:
-    case VEER_OP_SILU: return 14;
-    case VEER_OP_DIV:
-    case VEER_OP_SQRT:
-    case VEER_OP_RSQRT:
-    case VEER_OP_RECIPROCAL: return 4;
-    case VEER_OP_MOD: return 8;
-    default: return 1;
-    }
-}
-
 static void mark_live(veer_fx_schedule_t *s, int point) {
     if (s->live[point]) return;
     s->live[point] = true;
     const veer_fx_point_t *p = &s->nest->points[point];
     for (int i = 0; i < p->arg_count; i++) mark_live(s, p->args[i]);
     for (int i = 0; i < p->dynamic_count; i++) mark_live(s, p->dynamic[i]);
-    s->weight += point_cost(p);
+    s->weight += veer_fx_point_cost(p);
 }
 
 /* ---- lanes ---- */
@@ -211,7 +186,7 @@ static void schedule_elements(veer_fx_schedule_t *s, const double votes[VEER_FX_
 static double inner_cost(const veer_fx_schedule_t *s, int point, const veer_fx_sweep_t *w) {
     const veer_fx_point_t *p = &s->nest->points[point];
     if (!(p->vars & w->vars) || veer_fx_is_reduction(p)) return 0;
-    double cost = point_cost(p);
+    double cost = veer_fx_point_cost(p);
     for (int i = 0; i < p->arg_count && cost < 1000; i++) cost += inner_cost(s, p->args[i], w);
     return cost;
 }
