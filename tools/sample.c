@@ -36,8 +36,7 @@ static veer_status_t check_target(sample_t *s, const char *path, const char *con
     bool known = false;
     for (; *endings; endings++)
         known |= length > strlen(*endings) && !strcmp(path + length - strlen(*endings), *endings);
-    if (!known && strncmp(path, "/dev/", 5))
-        return veer_status_help(veer_error(VEER_ERR_CONFIG, "%s: unknown ending", path), "use %s", list);
+    if (!known) return veer_status_help(veer_error(VEER_ERR_CONFIG, "%s: unknown ending", path), "use %s", list);
     VEER_TRY(veer_outfile_open(path, s->c->allocator, &file));
     veer_outfile_abandon(file);
     return veer_ok();
