@@ -32,8 +32,10 @@ veer_onnx_symbol_t *veer_onnx_scope_add(veer_onnx_scope_t *scope, const char *na
     if (2 * scope->count >= scope->capacity && !grow(scope)) return NULL;
     veer_onnx_symbol_t *symbol = slot(scope->symbols, scope->capacity, name);
     *out_new = !symbol->name;
-    if (*out_new) scope->count++;
-    symbol->name = name;
+    if (*out_new) {
+        scope->count++;
+        symbol->name = name; /* the first one's: whoever asks again may change theirs */
+    }
     return symbol;
 }
 

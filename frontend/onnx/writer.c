@@ -160,9 +160,9 @@ const char *veer_onnx_write_many(veer_onnx_writer_t *w, const char *op_type, int
     node.op_type = (char *)(uintptr_t)op_type;
     node.attribute = w->attrs;
     node.n_attribute = w->attr_count;
-    /* Names of nodes need not differ: all that come from one node of the original say so. */
+    /* The node of the original, and a number where several come from it: ONNX Runtime insists on different names. */
     if (veer_node_origin_count(w->graph, w->node))
-        node.name = (char *)(uintptr_t)veer_node_origin(w->graph, w->node, 0);
+        node.name = (char *)(uintptr_t)veer_onnx_writer_name(w, veer_node_origin(w->graph, w->node, 0));
     veer_onnx_message_add(w, &w->nodes, GRAPH_NODE, &node.base);
     w->attr_count = 0;
     return w->status ? "" : first;
