@@ -51,12 +51,12 @@ typedef struct lower_s {
 
 /* ---- legal loops ---- */
 
-/* What a yielded value looks into, through reshapes and slices. */
+/* What a yielded value looks into, through every op that storage may make a view of. */
 static veer_value_t looks_into(const veer_graph_t *g, veer_value_t v) {
     for (;;) {
         veer_node_t def = veer_value_def(g, v);
         veer_op_t op = def.i ? veer_node_op(g, def) : VEER_OP_NONE;
-        if (op != VEER_OP_RESHAPE && op != VEER_OP_SLICE) return v;
+        if (op != VEER_OP_RESHAPE && op != VEER_OP_SLICE && op != VEER_OP_STEP_SLICE) return v;
         v = veer_node_in(g, def, 0);
     }
 }
