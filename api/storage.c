@@ -82,10 +82,10 @@ static bool make_view(veer_storage_t *s, veer_node_t n) {
 static veer_status_t walk(veer_storage_t *s, veer_region_t region);
 
 static void extend_over_loop(veer_storage_t *s, int64_t begin) {
-    /* What was there before the loop and is used inside must survive every iteration. */
+    /* What was there before the loop and is used inside must survive every iteration; what only starts it need not. */
     for (uint32_t i = 1; i < veer_graph_value_limit(s->g); i++) {
         item_t *item = &s->items[i];
-        if (item->size_bytes && item->first <= begin && item->last >= begin) item->last = s->position;
+        if (item->size_bytes && item->first <= begin && item->last > begin) item->last = s->position;
     }
 }
 

@@ -246,9 +246,13 @@ veer_region_t veer_node_body(const veer_graph_t *g, veer_node_t node) {
     return g->nodes[node.i].body;
 }
 
+/* Orders have gaps, so that most insertions find a number between their neighbours' and renumbering stays rare. */
+#define ORDER_GAP ((int64_t)1 << 24)
+
 static void renumber(veer_graph_t *g, veer_region_t region) {
     int64_t order = 0;
-    for (veer_node_t n = g->regions[region.i].first; n.i; n = g->nodes[n.i].next) g->nodes[n.i].order = order++;
+    for (veer_node_t n = g->regions[region.i].first; n.i; n = g->nodes[n.i].next)
+        g->nodes[n.i].order = order += ORDER_GAP;
     g->regions[region.i].order_valid = true;
 }
 
@@ -373,14 +377,21 @@ const void *veer_value_const_data(const veer_graph_t *g, veer_value_t value) {
 
 /* ---- edits ---- */
 
-static veer_status_t add_use(veer_graph_t *g, veer_value_t value, veer_node_t node, int operand) {
-    if (!value.i) return veer_ok();
+/* Room for `more` further uses; false leaves the arena out of memory for whoever asks next. */
+static bool reserve_uses(veer_graph_t *g, veer_value_t value, int more) {
     veer_value_rec_t *v = &g->values[value.i];
-    if (v->use_count == v->use_capacity) {
+    while (v->use_capacity - v->use_count < more) {
         veer_use_t *bigger = grow_in_arena(g, v->uses, v->use_count, &v->use_capacity, sizeof *bigger);
-        if (!bigger) return veer_out_of_memory();
+        if (!bigger) return false;
         v->uses = bigger;
     }
+    return true;
+}
+
+static veer_status_t add_use(veer_graph_t *g, veer_value_t value, veer_node_t node, int operand) {
+    if (!value.i) return veer_ok();
+    if (!reserve_uses(g, value, 1)) return veer_out_of_memory();
+    veer_value_rec_t *v = &g->values[value.i];
     v->uses[v->use_count++] = (veer_use_t){node, operand};
     return veer_ok();
 }
@@ -412,10 +423,9 @@ static void link_node(veer_graph_t *g, veer_node_t node, veer_region_t region, v
         g->nodes[before.i].prev = node;
     else
         r->last = node;
-    if (before.i)
-        r->order_valid = false;
-    else
-        n->order = n->prev.i ? g->nodes[n->prev.i].order + 1 : 0;
+    int64_t low = n->prev.i ? g->nodes[n->prev.i].order : 0;
+    n->order = before.i ? low + (g->nodes[before.i].order - low) / 2 : low + ORDER_GAP;
+    if (n->order == low) r->order_valid = false;
 }
 
 static void unlink_node(veer_graph_t *g, veer_node_t node) {
@@ -480,10 +490,15 @@ void veer_node_set_in(veer_graph_t *g, veer_node_t node, int i, veer_value_t val
 void veer_value_replace(veer_graph_t *g, veer_value_t from, veer_value_t to) {
     assert(veer_type_equal(veer_value_type(g, from), veer_value_type(g, to)));
     if (from.i == to.i) return;
-    for (int left = g->values[from.i].use_count; left > 0; left--) {
-        veer_use_t use = g->values[from.i].uses[0];
-        veer_node_set_in(g, use.node, use.operand, to);
+    /* In one go: a constant may have as many uses as the graph has nodes. */
+    veer_value_rec_t *v = &g->values[from.i];
+    if (!reserve_uses(g, to, v->use_count)) return;
+    veer_value_rec_t *w = &g->values[to.i];
+    for (int i = 0; i < v->use_count; i++) {
+        g->nodes[v->uses[i].node.i].in[v->uses[i].operand] = to;
+        w->uses[w->use_count++] = v->uses[i];
     }
+    v->use_count = 0;
 }
 
 void veer_node_remove(veer_graph_t *g, veer_node_t node) {

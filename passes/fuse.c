@@ -14,7 +14,9 @@
  * and the reduced axes must be the last ones. What they give is computed once per row.
  * 4. Movement that the kernel's index arithmetic hides (reshape, broadcast, slice, a transpose that keeps the last
  * axis) may join, but is never the root.
- * 5. The target has the last word; where it declines, the cluster is tried again without movement, then given up.
+ * 5. The target has the last word. A node that it declines alone joins nothing. Where it declines a cluster, smaller
+ * ones are tried: without movement, then with half as many members, and so on. What all declined candidates of a
+ * function may cost is limited (MOST_DECLINED), so that compile time does not depend on how picky a target is.
  */
 #include "passes/fuse.h"
 #include "passes/outline.h"
@@ -23,7 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_MEMBERS = 96, MOST_OPERANDS = 24, CHEAP_BYTES_LIMIT = 1 << 12 };
+enum { MOST_MEMBERS = 96, MOST_OPERANDS = 24, MOST_DECLINED = 32 /* members, per node of the function */ };
+typedef enum verdict_e { UNASKED, TAKEN, DECLINED } verdict_t;
 
 typedef struct cluster_s {
     veer_graph_t *g;
@@ -31,7 +34,10 @@ typedef struct cluster_s {
     const veer_fuse_target_t *target;
     veer_node_t root;
     veer_node_t members[MOST_MEMBERS];
-    int count;
+    int count, most;  /* members now, and at most in this attempt */
+    int64_t declined; /* members of declined candidates that may still be spent */
+    uint8_t *alone;   /* by node id: verdict_t on the node by itself */
+    veer_outline_t outline;
     int64_t elements; /* of one sweep */
     int64_t rows;     /* of its reductions; 0 while there is none */
     bool with_moves;
@@ -176,12 +182,22 @@ static int operand_count(const cluster_t *c) {
     return count;
 }
 
+/* Asked once per node. Movement has no verdict: it costs nothing inside other kernels. */
+static bool accepted_alone(cluster_t *c, veer_node_t n) {
+    char reason[200];
+    if (is_move(c->g, n)) return true;
+    if (c->alone[n.i] == UNASKED)
+        c->alone[n.i] = c->target->accepts_cluster(c->g, n, reason, sizeof reason) ? TAKEN : DECLINED;
+    return c->alone[n.i] == TAKEN;
+}
+
 static bool try_join(cluster_t *c, veer_node_t n) {
     veer_graph_t *g = c->g;
-    if (!n.i || n.i >= c->limit || in_cluster(c, n) || c->count == MOST_MEMBERS || veer_node_out_count(g, n) != 1)
+    if (!n.i || n.i >= c->limit || in_cluster(c, n) || c->count >= c->most || veer_node_out_count(g, n) != 1)
         return false;
     if (veer_node_region(g, n).i != veer_node_region(g, c->root).i) return false;
     if (!is_pointwise(g, n) && !is_move(g, n) && !rows_of(g, n)) return false;
+    if (!accepted_alone(c, n)) return false;
     if (!readers_allow(c, n) || (is_move(g, n) && !only_inside(c, n))) return false;
     int64_t rows = c->rows, elements = c->elements;
     if (!fits_sweep(c, n)) return false;
@@ -238,19 +254,31 @@ static bool worth_it(const cluster_t *c) {
     return work > 1 || (work == 1 && c->count > 1);
 }
 
+/* True in *out_fused where the cluster around `root` became a kernel; else its size stays in c->count. */
+static veer_status_t attempt(cluster_t *c, veer_node_t root, bool with_moves, int most, bool *out_fused) {
+    start(c, root, with_moves);
+    c->most = most;
+    grow(c);
+    *out_fused = false;
+    if (!worth_it(c)) return veer_ok();
+    sort_members(c);
+    VEER_TRY(veer_outline_if(&c->outline, c->members, c->count, "cluster", c->target->accepts_cluster, out_fused));
+    if (*out_fused) {
+        veer_pass_count(c->ctx, "clusters");
+        c->count = 0;
+    } else {
+        c->declined -= c->count;
+    }
+    return veer_ok();
+}
+
 static veer_status_t fuse_at(cluster_t *c, veer_node_t root) {
-    for (int with_moves = 1; with_moves >= 0; with_moves--) {
-        start(c, root, with_moves);
-        grow(c);
-        bool fused = false;
-        if (!worth_it(c)) continue;
-        sort_members(c);
-        VEER_TRY(veer_outline_if(c->g, c->members, c->count, "cluster", c->target->accepts_cluster, &fused));
-        if (fused) {
-            veer_pass_count(c->ctx, "clusters");
-            c->count = 0;
-            return veer_ok();
-        }
+    bool fused = false;
+    if (!accepted_alone(c, root)) return veer_ok();
+    for (int most = MOST_MEMBERS; most > 1 && c->declined > 0; most = c->count / 2) {
+        VEER_TRY(attempt(c, root, true, most, &fused));
+        if (!fused) VEER_TRY(attempt(c, root, false, most, &fused));
+        if (fused) break;
     }
     return veer_ok();
 }
@@ -276,10 +304,15 @@ static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx
     cluster_t c = {.g = g, .ctx = ctx, .target = ctx->target};
     if (!c.target || !c.target->accepts_cluster) return veer_ok();
     /* Candidates are nodes of their own while they are tried; marks are only asked for nodes that were there before. */
-    uint32_t limit = veer_graph_node_limit(g);
-    c.mark = veer_arena_array(&ctx->scratch, limit, sizeof *c.mark);
-    c.limit = limit;
-    return c.mark ? fuse_region(&c, veer_func_body(g, func)) : veer_out_of_memory();
+    c.limit = veer_graph_node_limit(g);
+    c.mark = veer_arena_array(&ctx->scratch, c.limit, sizeof *c.mark);
+    c.alone = veer_arena_array(&ctx->scratch, c.limit, sizeof *c.alone);
+    if (!c.mark || !c.alone) return veer_out_of_memory();
+    c.declined = (int64_t)c.limit * MOST_DECLINED;
+    veer_outline_init(&c.outline, g);
+    veer_status_t status = fuse_region(&c, veer_func_body(g, func));
+    veer_outline_deinit(&c.outline);
+    return status;
 }
 
 const veer_pass_def_t veer_pass_fuse = {

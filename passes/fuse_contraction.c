@@ -61,13 +61,14 @@ static int longest_chain(const veer_graph_t *g, veer_node_t first, veer_node_t *
     return count;
 }
 
-static veer_status_t fuse_chain(veer_graph_t *g, veer_node_t first, veer_pass_ctx_t *ctx,
+static veer_status_t fuse_chain(veer_outline_t *o, veer_node_t first, veer_pass_ctx_t *ctx,
                                 const veer_fuse_target_t *target) {
+    veer_graph_t *g = o->g;
     veer_node_t chain[MOST_CHAIN];
     for (int count = longest_chain(g, first, chain); count > 1; count--) {
         if (veer_node_op(g, chain[count - 1]) == VEER_OP_RESHAPE) continue;
         bool fused = false;
-        VEER_TRY(veer_outline_if(g, chain, count, "contraction", target->accepts_contraction, &fused));
+        VEER_TRY(veer_outline_if(o, chain, count, "contraction", target->accepts_contraction, &fused));
         if (!fused) continue;
         veer_pass_count(ctx, "epilogues");
         return veer_ok();
@@ -75,8 +76,9 @@ static veer_status_t fuse_chain(veer_graph_t *g, veer_node_t first, veer_pass_ct
     return veer_ok();
 }
 
-static veer_status_t fuse_region(veer_graph_t *g, veer_region_t region, veer_pass_ctx_t *ctx,
+static veer_status_t fuse_region(veer_outline_t *o, veer_region_t region, veer_pass_ctx_t *ctx,
                                  const veer_fuse_target_t *target) {
+    veer_graph_t *g = o->g;
     /* The next node may be swallowed by this one's chain: walk by an order fixed beforehand. */
     veer_node_t *all = veer_arena_array(&ctx->scratch, veer_graph_node_limit(g), sizeof *all);
     if (!all) return veer_out_of_memory();
@@ -85,16 +87,21 @@ static veer_status_t fuse_region(veer_graph_t *g, veer_region_t region, veer_pas
     for (int i = 0; i < count; i++) {
         veer_op_t op = veer_node_op(g, all[i]);
         if (op == VEER_OP_LOOP)
-            VEER_TRY(fuse_region(g, veer_node_body(g, all[i]), ctx, target));
+            VEER_TRY(fuse_region(o, veer_node_body(g, all[i]), ctx, target));
         else if (starts_chain(op))
-            VEER_TRY(fuse_chain(g, all[i], ctx, target));
+            VEER_TRY(fuse_chain(o, all[i], ctx, target));
     }
     return veer_ok();
 }
 
 static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx) {
     const veer_fuse_target_t *target = ctx->target;
-    return target && target->accepts_contraction ? fuse_region(g, veer_func_body(g, func), ctx, target) : veer_ok();
+    if (!target || !target->accepts_contraction) return veer_ok();
+    veer_outline_t o;
+    veer_outline_init(&o, g);
+    veer_status_t status = fuse_region(&o, veer_func_body(g, func), ctx, target);
+    veer_outline_deinit(&o);
+    return status;
 }
 
 const veer_pass_def_t veer_pass_fuse_contraction = {
