@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 veer = build/release/veer
 
-.PHONY: all deps demo test asan bench install clean check-bookworm check-trixie
+.PHONY: all deps demo test asan bench quality install clean check-bookworm check-trixie
 
 all: build/release/build.ninja
 	cmake --build --preset release -j $(JOBS)
@@ -28,8 +28,11 @@ asan: deps
 	ctest --preset asan
 
 bench: all
-	$(veer) bench
 	build/release/veer-bench-peak
+	$(veer) bench
+
+quality: all
+	build/release/veer-bench-quality examples/digits
 
 # A fresh clone of what is committed, in a fresh chroot of that Debian release.
 check-bookworm check-trixie: check-%:

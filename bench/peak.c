@@ -1,19 +1,8 @@
-/* The limits of this machine: fused multiply-adds per second in the widest vectors it has, and memory bandwidth.
- *
- *     veer-bench-peak [--threads N] [--format table|json]
- *
- * Every figure is measured with 1 and with N threads (default: all), as median and best of many runs. FLOPs count a
- * fused multiply-add as two; bandwidth is the triad a = b + s * c over arrays several times larger than the last cache,
- * counting the three arrays once each (so not the read that a store may need first).
- */
-#include <inttypes.h>
+#include "bench/peak.h"
+
 #include <math.h>
 #include <omp.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -88,19 +77,15 @@ static const unit_t *best_unit(void) {
 }
 
 /* ---- statistics ---- */
-typedef struct figure_s {
-    double median, best;
-} figure_t;
-
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
 /* `work` units in each of the RUNS times, as units per second. */
-static figure_t rate(double work, double *seconds) {
+static veer_figure_t rate(double work, double *seconds) {
     qsort(seconds, RUNS, sizeof *seconds, by_value);
-    return (figure_t){.median = work / seconds[RUNS / 2], .best = work / seconds[0]};
+    return (veer_figure_t){.median = work / seconds[RUNS / 2], .best = work / seconds[0]};
 }
 
 /* ---- the measurements ---- */
@@ -119,7 +104,7 @@ static double time_fma(const unit_t *unit, int threads, int64_t rounds) {
     return omp_get_wtime() - start;
 }
 
-static figure_t measure_fma(const unit_t *unit, int threads) {
+static veer_figure_t measure_fma(const unit_t *unit, int threads) {
     int64_t rounds = 1000;
     while (time_fma(unit, threads, rounds) * 1e3 < FMA_RUN_MS) rounds *= 2;
     double seconds[RUNS];
@@ -144,7 +129,7 @@ static int64_t triad_count(void) {
     return bytes / 3 / (int64_t)sizeof(float);
 }
 
-static figure_t measure_triad(float *const array[3], int64_t count, int threads) {
+static veer_figure_t measure_triad(float *const array[3], int64_t count, int threads) {
     double seconds[RUNS];
     time_triad(array[0], array[1], array[2], count, threads);
     for (int i = 0; i < RUNS; i++) seconds[i] = time_triad(array[0], array[1], array[2], count, threads);
@@ -163,81 +148,24 @@ static bool make_arrays(float *array[3], int64_t count, int threads) {
     return true;
 }
 
-/* ---- output ---- */
-typedef struct report_s {
-    const unit_t *unit;
-    int threads;
-    int64_t array_bytes;
-    figure_t fma_1, fma_n, triad_1, triad_n;
-} report_t;
-
-static void print_json(const report_t *r) {
-    printf("{\"unit\": \"%s\", \"threads\": %d, \"fma_1_gflops\": %.1f, \"fma_1_best_gflops\": %.1f, ", r->unit->name,
-           r->threads, r->fma_1.median, r->fma_1.best);
-    printf("\"fma_n_gflops\": %.1f, \"fma_n_best_gflops\": %.1f, ", r->fma_n.median, r->fma_n.best);
-    printf("\"triad_1_gbps\": %.2f, \"triad_1_best_gbps\": %.2f, ", r->triad_1.median, r->triad_1.best);
-    printf("\"triad_n_gbps\": %.2f, \"triad_n_best_gbps\": %.2f, ", r->triad_n.median, r->triad_n.best);
-    printf("\"array_bytes\": %" PRId64 "}\n", r->array_bytes);
-}
-
-static void print_row(const char *what, const char *unit, int threads, figure_t f) {
-    printf("%-28s %3d thread%-2s %9.1f %9.1f %s\n", what, threads, threads == 1 ? "" : "s", f.median, f.best, unit);
-}
-
-static void print_table(const report_t *r) {
-    char fma[32], triad[48];
-    snprintf(fma, sizeof fma, "fma f32 (%s)", r->unit->name);
-    snprintf(triad, sizeof triad, "triad (3 x %" PRId64 " MB)", r->array_bytes >> 20);
-    printf("%-28s %-11s %9s %9s\n", "", "", "median", "best");
-    print_row(fma, "GFLOP/s", 1, r->fma_1);
-    print_row(fma, "GFLOP/s", r->threads, r->fma_n);
-    print_row(triad, "GB/s", 1, r->triad_1);
-    print_row(triad, "GB/s", r->threads, r->triad_n);
-}
-
-static int run(int threads, bool json) {
-    report_t r = {.unit = best_unit(), .threads = threads};
+static bool measure_all_triads(int threads, veer_peak_t *p) {
     float *array[3] = {NULL, NULL, NULL};
     int64_t count = triad_count();
     bool made = make_arrays(array, count, threads);
     if (made) {
-        r.array_bytes = count * (int64_t)sizeof(float);
-        r.triad_1 = measure_triad(array, count, 1);
-        r.triad_n = measure_triad(array, count, threads);
-        r.fma_1 = measure_fma(r.unit, 1);
-        r.fma_n = measure_fma(r.unit, threads);
-        json ? print_json(&r) : print_table(&r);
-    } else {
-        fprintf(stderr, "veer-bench-peak: no memory for three arrays of %" PRId64 " floats\n", count);
+        p->array_bytes = count * (int64_t)sizeof(float);
+        p->triad_1 = measure_triad(array, count, 1);
+        p->triad_n = measure_triad(array, count, threads);
     }
     for (int k = 0; k < 3; k++) free(array[k]);
-    return made ? 0 : 6;
+    return made;
 }
 
-static int usage(const char *wrong) {
-    if (wrong) fprintf(stderr, "veer-bench-peak: %s\n", wrong);
-    fprintf(wrong ? stderr : stdout, "usage: veer-bench-peak [-t|--threads N] [--format table|json]\n");
-    return wrong ? 2 : 0;
-}
-
-int main(int argc, char **argv) {
-    int threads = omp_get_num_procs();
-    bool json = false;
-    for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : "";
-        if (!strcmp(argv[i], "--help")) return usage(NULL);
-        if (!strcmp(argv[i], "--threads") || !strcmp(argv[i], "-t")) {
-            char *end;
-            long n = strtol(value, &end, 10);
-            if (end == value || *end || n < 1 || n > 4096) return usage("--threads wants a number from 1 to 4096");
-            threads = (int)n;
-        } else if (!strcmp(argv[i], "--format")) {
-            if (strcmp(value, "json") && strcmp(value, "table")) return usage("--format is table or json");
-            json = !strcmp(value, "json");
-        } else {
-            return usage("unknown argument");
-        }
-        i++;
-    }
-    return run(threads, json);
+bool veer_peak_measure(int threads, bool with_triad, veer_peak_t *out) {
+    const unit_t *unit = best_unit();
+    *out = (veer_peak_t){.unit = unit->name, .threads = threads};
+    if (with_triad && !measure_all_triads(threads, out)) return false;
+    out->fma_1 = measure_fma(unit, 1);
+    out->fma_n = measure_fma(unit, threads);
+    return true;
 }

@@ -550,7 +550,8 @@ def peak_rss_mb():
 def run_pair(name, args):
     s = Step(PAIRS[name], args)
     result, quiet = dict(pair=name, batch=s.batch, threads=args.threads), True
-    for key, run in (("denoiser", s.denoise), ("classifier_forward", s.classify), ("classifier", s.guide), ("step", s.step)):
+    parts = (("denoiser", s.denoise), ("classifier_forward", s.classify), ("classifier", s.guide), ("step", s.step))
+    for key, run in parts[-1:] if args.step_only else parts:
         median, best, enough = measure(run, args)
         result[f"{key}_ms"], result[f"{key}_best_ms"] = round(median, 3), round(best, 3)
         quiet = quiet and enough
@@ -573,6 +574,7 @@ def parse():
     ap.add_argument("--oracles", type=pathlib.Path, default=repo / "tests/data/oracles")
     ap.add_argument("--perf", type=pathlib.Path, default=pathlib.Path(fixtures) / "perf" if fixtures else None,
                     help="folder of the large models with their weights.bin; $VEER_FIXTURES/perf unless given")
+    ap.add_argument("--step-only", action="store_true", help="time the whole guided step, not its parts")
     ap.add_argument("--no-check", action="store_true", help="do not compare with the oracles first")
     ap.add_argument("--source", metavar="MODEL", type=pathlib.Path, help="print the PyTorch code generated for an ONNX file instead")
     args = ap.parse_args()
@@ -598,7 +600,8 @@ def main():
         run_pair(pairs[0], args)
         return
     for pair in pairs:  # a process each, so that peak_rss_mb is its own
-        options = [f"--{k}={v}" for k, v in vars(args).items() if k not in ("pairs", "no_check", "source") and v is not None]
+        options = [f"--{k}={v}" for k, v in vars(args).items() if k not in ("pairs", "no_check", "step_only", "source") and v is not None]
+        options += ["--step-only"] * args.step_only
         subprocess.run([sys.executable, __file__, pair, "--no-check", *options], check=True)
 
 
