@@ -462,11 +462,14 @@ static veer_status_t run_batch(run_t *r) {
     return veer_ok();
 }
 
-static veer_status_t make_result(const veer_sampling_t *s, const char *name, int sample_axis, veer_tensor_t *out) {
+/* All samples of one output; of a trajectory [steps, batch, ...] as many steps as the run takes. */
+static veer_status_t make_result(const veer_sampling_t *s, const char *name, int sample_axis, int64_t steps,
+                                 veer_tensor_t *out) {
     int i = veer_plan_find_output(s->plan, name);
     if (i < 0) return veer_ok();
     veer_type_t type = *veer_plan_output_type(s->plan, i);
     type.dims[sample_axis] = s->count;
+    if (sample_axis == 1) type.dims[0] = steps;
     VEER_TRY(veer_type_check(&type));
     void *data = veer_alloc(s->allocator, veer_type_bytes(&type));
     if (!data) return veer_out_of_memory();
@@ -476,9 +479,9 @@ static veer_status_t make_result(const veer_sampling_t *s, const char *name, int
 
 static veer_status_t make_results(const veer_sampling_t *s, veer_samples_t *out) {
     const veer_parts_t *p = &s->parts;
-    VEER_TRY(make_result(s, "x_0", 0, &out->x_0));
-    VEER_TRY(make_result(s, "tokens", 0, &out->tokens));
-    VEER_TRY(make_result(s, "x", 1, &out->trajectory));
+    VEER_TRY(make_result(s, "x_0", 0, 0, &out->x_0));
+    VEER_TRY(make_result(s, "tokens", 0, 0, &out->tokens));
+    VEER_TRY(make_result(s, "x", 1, out->steps, &out->trajectory));
     const int64_t *labels = p->class_count ? p->class_list : p->label_list;
     int64_t count = p->class_count ? p->class_count : p->label_count;
     if (!count) return veer_ok();
@@ -528,6 +531,7 @@ veer_status_t veer_sampling_run(veer_sampling_t *s, const veer_run_options_t *op
     *out = (veer_samples_t){.allocator = s->allocator, .seed = s->parts.seed, .steps = s->parts.table.steps};
     run_t r = {
         .s = s, .options = options ? options : &defaults, .out = out, .batches = (s->count + s->batch - 1) / s->batch};
+    if (r.options->steps > 0 && r.options->steps < out->steps) out->steps = r.options->steps;
     clock_gettime(CLOCK_MONOTONIC, &r.start);
     veer_status_t status = make_results(s, out);
     if (!status) status = make_buffers(&r);
