@@ -273,7 +273,9 @@ static void test_batches_cfg(void **state) {
     check_batches(VEER_EXAMPLES "/digits-cfg");
 }
 
-int main(void) {
+/* An argument is a pattern of the names of the tests to run. */
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_digits_cfg_ddpm),      cmocka_unit_test(test_digits_ddim_guided),
         cmocka_unit_test(test_digits_ddpm_guided),   cmocka_unit_test(test_digits_ddpm_noise_guided),
