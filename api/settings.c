@@ -1,6 +1,6 @@
 #include "api/settings.h"
 
-#include "frontend/suggest.h"
+#include "ir/base/suggest.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 #include "frontend/json_object.h"
 
 #include "frontend/infile.h"
-#include "frontend/suggest.h"
+#include "ir/base/suggest.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -175,16 +175,22 @@ static bool sink_reshape(sink_t *s, veer_node_t n) {
     return true;
 }
 
-static bool sink_transpose(sink_t *s, veer_node_t n) {
-    veer_value_t x = veer_node_in(s->g, n, 0);
-    axes_t axes = repeated_axes(s->g, x);
-    if (!axes) return false;
+/* The node again with operand i shrunk along some of its axes; its attributes hold no sizes. */
+static bool sink_operand(sink_t *s, veer_node_t n, int i, axes_t axes) {
+    veer_value_t in[VEER_OP_MAX_OPERANDS];
+    int count = veer_node_in_count(s->g, n);
+    if (!axes || count > VEER_OP_MAX_OPERANDS) return false;
+    for (int k = 0; k < count; k++) in[k] = veer_node_in(s->g, n, k);
     veer_builder_t b = veer_builder_before(s->g, n);
-    x = shrink(&b, x, axes);
-    veer_node_t like = veer_build_like(&b, n, &x, 1);
+    in[i] = shrink(&b, in[i], axes);
+    veer_node_t like = veer_build_like(&b, n, in, count);
     if (like.i) replace(&b, n, veer_node_out(s->g, like, 0));
     s->status = veer_builder_status(&b);
     return true;
+}
+
+static bool sink_transpose(sink_t *s, veer_node_t n) {
+    return sink_operand(s, n, 0, repeated_axes(s->g, veer_node_in(s->g, n, 0)));
 }
 
 static bool sink_slice(sink_t *s, veer_node_t n) {
@@ -211,48 +217,23 @@ static bool sink_slice(sink_t *s, veer_node_t n) {
 
 /* data [A, K, B] indexed by [I...] along K gives [A, I..., B]: the result repeats where the indices do. */
 static bool sink_gather(sink_t *s, veer_node_t n) {
-    veer_value_t in[2] = {veer_node_in(s->g, n, 0), veer_node_in(s->g, n, 1)};
-    axes_t axes = repeated_axes(s->g, in[1]);
-    if (!axes) return false;
-    veer_builder_t b = veer_builder_before(s->g, n);
-    in[1] = shrink(&b, in[1], axes);
-    veer_node_t like = veer_build_like(&b, n, in, 2);
-    if (like.i) replace(&b, n, veer_node_out(s->g, like, 0));
-    s->status = veer_builder_status(&b);
-    return true;
+    return sink_operand(s, n, 1, repeated_axes(s->g, veer_node_in(s->g, n, 1)));
 }
 
 static bool sink_reduce(sink_t *s, veer_node_t n) {
     int count;
     const int64_t *reduced = veer_node_ints(s->g, n, "axes", &count);
-    veer_value_t x = veer_node_in(s->g, n, 0);
-    axes_t axes = repeated_axes(s->g, x);
+    axes_t axes = repeated_axes(s->g, veer_node_in(s->g, n, 0));
     for (int i = 0; i < count; i++) axes &= ~(1u << reduced[i]);
-    if (!axes) return false;
-    veer_builder_t b = veer_builder_before(s->g, n);
-    x = shrink(&b, x, axes);
-    veer_node_t like = veer_build_like(&b, n, &x, 1);
-    if (like.i) replace(&b, n, veer_node_out(s->g, like, 0));
-    s->status = veer_builder_status(&b);
-    return true;
+    return sink_operand(s, n, 0, axes);
 }
 
 /* Rows of softmax and the norms are independent: axes in front of `axis` (all others, for softmax). */
 static bool sink_rows(sink_t *s, veer_node_t n) {
     veer_op_t op = veer_node_op(s->g, n);
     int64_t axis = veer_node_int(s->g, n, "axis");
-    veer_value_t in[3];
-    int count = veer_node_in_count(s->g, n);
-    for (int i = 0; i < count; i++) in[i] = veer_node_in(s->g, n, i);
-    axes_t axes = repeated_axes(s->g, in[0]);
-    axes &= op == VEER_OP_SOFTMAX || op == VEER_OP_LOG_SOFTMAX ? ~(1u << axis) : (1u << axis) - 1;
-    if (!axes) return false;
-    veer_builder_t b = veer_builder_before(s->g, n);
-    in[0] = shrink(&b, in[0], axes);
-    veer_node_t like = veer_build_like(&b, n, in, count);
-    if (like.i) replace(&b, n, veer_node_out(s->g, like, 0));
-    s->status = veer_builder_status(&b);
-    return true;
+    axes_t others = op == VEER_OP_SOFTMAX || op == VEER_OP_LOG_SOFTMAX ? ~(1u << axis) : (1u << axis) - 1;
+    return sink_operand(s, n, 0, repeated_axes(s->g, veer_node_in(s->g, n, 0)) & others);
 }
 
 /* ---- elementwise readers ---- */

@@ -1,5 +1,5 @@
 #include "tools/args.h"
-#include "frontend/suggest.h"
+#include "ir/base/suggest.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 #include "tools/dims.h"
-#include "frontend/suggest.h"
+#include "ir/base/suggest.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #include "tools/evaluate.h"
 #include "frontend/npy.h"
-#include "frontend/suggest.h"
+#include "ir/base/suggest.h"
 #include "ir/half.h"
 #include "tools/compare.h"
 

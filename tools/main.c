@@ -1,7 +1,7 @@
 /* The `veer` command: finds the verb, reads its arguments, runs it, and makes its status the exit code. */
 #include "api/veer.h"
 #include "tools/verb.h"
-#include "frontend/suggest.h"
+#include "ir/base/suggest.h"
 
 #include <limits.h>
 #include <signal.h>

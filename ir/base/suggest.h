@@ -1,8 +1,13 @@
-/* "did you mean": the candidate nearest to a mistyped word.
+/* "did you mean": the known word nearest to one that is not known.
+ *
+ *     const char *near = veer_suggest("stpes", flags, flag_count);
  *
  *     veer_suggest_t s = veer_suggest_for("sofmax", 6);
  *     for (...) veer_suggest_offer(&s, name[i]);
  *     if (s.best) ...                                  // NULL where nothing is near
+ *
+ * Near is the smallest edit distance (insert, delete, replace, swap of neighbours; case and '-' for '_' are free), the
+ * first one of several; not more than a third of the word may have to change.
  */
 #ifndef VEER_IR_BASE_SUGGEST_H
 #define VEER_IR_BASE_SUGGEST_H
@@ -17,5 +22,7 @@ typedef struct veer_suggest_s {
 
 veer_suggest_t veer_suggest_for(const char *word, size_t length);
 void veer_suggest_offer(veer_suggest_t *s, const char *candidate);
+/* The best of a list; NULL where none is near. */
+const char *veer_suggest(const char *word, const char *const *candidates, size_t count);
 
 #endif

@@ -1,6 +1,6 @@
 /* scheduler_config.json and guider_config.json: defaults, strictness, and text made to break readers. */
 #include "frontend/json_config.h"
-#include "frontend/suggest.h"
+#include "ir/base/suggest.h"
 #include "tests/unit/limited_allocator.h"
 #include "tests/unit/temp_folder.h"
 
