@@ -210,7 +210,13 @@ static veer_status_t open_backends(lower_t *l) {
 
 /* ---- calls ---- */
 
-/* "matmul+add+gelu" from the ops of a fused body, a few at most. */
+static bool holds_noise(const veer_graph_t *g, veer_node_t from) {
+    for (veer_node_t n = from; n.i; n = veer_node_next(g, n))
+        if (veer_node_op(g, n) == VEER_OP_NOISE) return true;
+    return false;
+}
+
+/* "matmul+add+gelu" from the ops of a fused body: the first few, and whether random numbers are made. */
 static void describe(const veer_graph_t *g, veer_node_t n, char label[LABEL_BYTES]) {
     if (veer_node_op(g, n) != VEER_OP_FUSED) {
         snprintf(label, LABEL_BYTES, "%s", veer_op_name(veer_node_op(g, n)));
@@ -223,7 +229,7 @@ static void describe(const veer_graph_t *g, veer_node_t n, char label[LABEL_BYTE
         veer_op_t op = veer_node_op(g, inner);
         if (op == VEER_OP_CONST || op == VEER_OP_RESHAPE || veer_op_has(op, VEER_TERMINATOR)) continue;
         if (shown++ == 6) {
-            snprintf(label + at, LABEL_BYTES - at, "+...");
+            snprintf(label + at, LABEL_BYTES - at, "+...%s", holds_noise(g, inner) ? "+noise" : "");
             return;
         }
         at += (size_t)snprintf(label + at, LABEL_BYTES - at, "%s%s", at ? "+" : "", veer_op_name(op));

@@ -90,14 +90,13 @@ static int64_t rows_of(const veer_graph_t *g, veer_node_t n) {
         bool last = op == VEER_OP_LAYER_NORM || op == VEER_OP_RMS_NORM || axis == x->rank - 1;
         return last ? veer_type_count_range(x, 0, (int)axis) : 0;
     }
-    int count;
+    int count, first = x->rank;
     const int64_t *axes = veer_node_ints(g, n, "axes", &count);
-    int first = x->rank;
-    for (int i = count; i-- > 0 && axes[i] == first - 1;) first--;
-    /* Dims of size 1 may lie between: they are not reduced over in effect. */
-    int64_t reduced = 1;
-    for (int i = 0; i < count; i++) reduced *= x->dims[axes[i]];
-    return count && reduced == veer_type_count_range(x, first, x->rank) ? veer_type_count_range(x, 0, first) : 0;
+    unsigned reduced = 0;
+    for (int i = 0; i < count; i++)
+        if (x->dims[axes[i]] != 1) reduced |= 1u << axes[i];
+    while (first > 0 && (x->dims[first - 1] == 1 || (reduced >> (first - 1) & 1))) first--;
+    return count && reduced >> first << first == reduced ? veer_type_count_range(x, 0, first) : 0;
 }
 
 static bool is_cheap(const veer_graph_t *g, veer_node_t n) {

@@ -11,7 +11,8 @@
  *
  * A U-Net's time embedding and the projections of it in every block leave the loop this way: dozens of products with
  * one row become as many with `trip` rows. Compile time does not depend on the number of steps: tables are computed in
- * the run, and later passes do not fold them. Declines: nodes without a batched form (passes/batch.c), noise (a table
+ * the run, and later passes do not fold them. A broadcast stays in the loop: its table would hold every number many
+ * times. Declines: nodes without a batched form (passes/batch.c), noise (a table
  * of it would be as large as the run), and tables larger than MOST_TABLE_BYTES.
  */
 #include "passes/batch.h"
@@ -105,6 +106,18 @@ static void make_table(hoist_t *h, veer_builder_t *b, veer_node_t n) {
     h->table[out.i] = veer_batch_node(b, n, in, batched, h->trip);
 }
 
+/* A reader whose own table was made from this one's. */
+static bool is_hoisted(const hoist_t *h, veer_node_t user) {
+    return veer_node_region(h->g, user).i == h->body.i && veer_node_out_count(h->g, user) == 1 &&
+           kind_of(h, veer_node_out(h->g, user, 0)) == STEP_ONLY;
+}
+
+static bool has_reader_in_loop(const hoist_t *h, veer_value_t v) {
+    for (int i = 0; i < veer_value_use_count(h->g, v); i++)
+        if (!is_hoisted(h, veer_value_use(h->g, v, i, NULL))) return true;
+    return false;
+}
+
 /* Nodes of the body that a step-only value feeds and that stay there read their row. A row of a table that was there
  * before gains nothing. */
 static veer_status_t read_rows(hoist_t *h, veer_node_t n) {
@@ -113,9 +126,7 @@ static veer_status_t read_rows(hoist_t *h, veer_node_t n) {
     for (int i = veer_value_use_count(h->g, out); i-- > 0;) {
         int operand;
         veer_node_t user = veer_value_use(h->g, out, i, &operand);
-        bool hoisted = veer_node_region(h->g, user).i == h->body.i && veer_node_out_count(h->g, user) == 1 &&
-                       kind_of(h, veer_node_out(h->g, user, 0)) == STEP_ONLY;
-        if (hoisted) continue;
+        if (is_hoisted(h, user)) continue;
         if (!row.i) {
             veer_builder_t b = veer_builder_before(h->g, n);
             row = veer_step_slice(&b, h->table[out.i], veer_region_arg(h->g, h->body, 0));
@@ -123,6 +134,20 @@ static veer_status_t read_rows(hoist_t *h, veer_node_t n) {
             veer_pass_count(h->ctx, "tables");
         }
         veer_node_set_in(h->g, user, operand, row);
+    }
+    return veer_ok();
+}
+
+/* Last to first: a broadcast that the loop reads stays there, and is then itself a reader of its operand's row. */
+static veer_status_t read_all_rows(hoist_t *h) {
+    for (veer_node_t n = veer_region_last(h->g, h->body), prev; n.i; n = prev) {
+        prev = veer_node_prev(h->g, n);
+        if (veer_node_out_count(h->g, n) != 1 || kind_of(h, veer_node_out(h->g, n, 0)) != STEP_ONLY) continue;
+        veer_value_t out = veer_node_out(h->g, n, 0);
+        if (veer_node_op(h->g, n) == VEER_OP_BROADCAST && has_reader_in_loop(h, out))
+            h->kind[out.i] = IN_LOOP;
+        else
+            VEER_TRY(read_rows(h, n));
     }
     return veer_ok();
 }
@@ -163,11 +188,7 @@ static veer_status_t hoist_loop(veer_graph_t *g, veer_node_t loop, veer_pass_ctx
             VEER_TRY(veer_builder_status(&b));
         }
     }
-    VEER_FOR_EACH_NODE(g, h.body, n) {
-        if (n.i < veer_graph_node_limit(g) && veer_node_out_count(g, n) == 1 &&
-            kind_of(&h, veer_node_out(g, n, 0)) == STEP_ONLY)
-            VEER_TRY(read_rows(&h, n));
-    }
+    VEER_TRY(read_all_rows(&h));
     remove_dead(&h);
     return veer_ok();
 }

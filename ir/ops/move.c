@@ -401,13 +401,36 @@ static veer_status_t gather_elements_infer(veer_infer_t *c) {
     c->out[0].dtype = c->in[0].dtype;
     return veer_ok();
 }
+/* One index per row (a class label): d_data[j] = d where j is the index. The index passes through a gather of 0, 1,
+ * ..., n - 1, which counts negative ones from the end and reports those out of range, as the op itself does. */
+static veer_value_t place_one(veer_builder_t *b, veer_value_t index, veer_value_t d, veer_type_t data, int axis) {
+    int64_t n = data.dims[axis], dims[VEER_MAX_RANK];
+    int64_t *counting = veer_arena_array(veer_graph_arena(b->graph), (size_t)n + 1, sizeof *counting);
+    if (!counting) {
+        veer_builder_fail(b, veer_out_of_memory());
+        return VEER_NO_VALUE;
+    }
+    for (int64_t i = 0; i < n; i++) counting[i] = i;
+    for (int i = 0; i < data.rank; i++) dims[i] = i == axis ? n : 1;
+    veer_value_t all = veer_const_view(b, VEER_TYPE(VEER_DTYPE_I64, n), counting, NULL);
+    veer_value_t chosen = veer_equal(b, veer_gather(b, all, index, 0), veer_reshape(b, all, data.rank, dims));
+    return veer_where(b, chosen, d, veer_const_scalar(b, data.dtype, 0));
+}
+
 static veer_status_t gather_elements_grad(veer_builder_t *b, veer_grad_t *g) {
     /* d_data[indices[i]] += d[i] */
     if (!g->need[0]) return veer_ok();
     int64_t axis = veer_node_int(g->graph, g->node, "axis");
-    veer_value_t zeros = veer_zeros(b, veer_grad_in_type(g, 0));
-    g->d_in[0] =
-        veer_build(b, VEER_OP_SCATTER_ADD, VEER_IN(zeros, g->in[1], g->d_out[0]), VEER_ATTRS(VEER_INT("axis", axis)));
+    veer_type_t data = veer_grad_in_type(g, 0), index = veer_grad_in_type(g, 1);
+    bool whole = index.dims[axis] == 1;
+    for (int i = 0; i < data.rank; i++) whole &= i == axis || index.dims[i] == data.dims[i];
+    if (whole) {
+        g->d_in[0] = place_one(b, g->in[1], g->d_out[0], data, (int)axis);
+    } else {
+        veer_value_t zeros = veer_zeros(b, data);
+        g->d_in[0] = veer_build(b, VEER_OP_SCATTER_ADD, VEER_IN(zeros, g->in[1], g->d_out[0]),
+                                VEER_ATTRS(VEER_INT("axis", axis)));
+    }
     return veer_builder_status(b);
 }
 const veer_op_def_t veer_op_gather_elements = {

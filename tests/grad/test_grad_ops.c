@@ -111,6 +111,7 @@ static const op_row_t cases[] = {
      {ANY(4, 3), {FILL_INDEX, OP_SCALAR(VEER_DTYPE_I32), 4, NULL}},
      {VEER_INT("axis", 0)}},
     {"gather_elements", VEER_OP_GATHER_ELEMENTS, {ANY(3, 4), INDEX(3, 5, 3)}, {VEER_INT("axis", 0)}},
+    {"gather_elements", VEER_OP_GATHER_ELEMENTS, {ANY(3, 4), INDEX(4, 3, 1)}, {VEER_INT("axis", 1)}},
     {"scatter_add", VEER_OP_SCATTER_ADD, {ANY(3, 4), INDEX(4, 2, 6), ANY(2, 6)}, {VEER_INT("axis", 1)}},
     /* reductions */
     REDUCE(REDUCE_SUM, ANY),
