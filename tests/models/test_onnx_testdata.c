@@ -9,6 +9,7 @@
 #include "tests/unit/temp_folder.h"
 
 #include "backends/reference/kernel.h"
+#include "tests/support/onnx_contradictions.h"
 
 #include <math.h>
 
@@ -128,13 +129,22 @@ static void check_outputs(case_t *c) {
     for (int i = 0; i < count; i++) veer_free(memory(), got[i].data);
 }
 
+static int not_exported;
+
 static void check_export(case_t *c) {
     veer_status_t status = veer_onnx_export(c->g, c->func, temp_path("again.onnx"), NULL);
+    if (veer_status_code(status) == VEER_ERR_UNSUPPORTED) { /* what operator set 17 has no words for */
+        veer_status_free(status);
+        not_exported++;
+        veer_graph_destroy(c->g);
+        return;
+    }
     if (status) fail_msg("%s: export: %s", c->folder, veer_status_message(status, 0));
     veer_graph_destroy(c->g);
     status = import(c, temp_path("again.onnx"), false);
     if (status) fail_msg("%s: import again: %s", c->folder, veer_status_message(status, 0));
     check_outputs(c);
+    veer_graph_destroy(c->g);
 }
 
 /* True where the model was checked, false where it cannot be imported. */
@@ -157,7 +167,6 @@ static bool check_case(case_t *c) {
     if (done) {
         check_outputs(c);
         check_export(c);
-        veer_graph_destroy(c->g);
     }
     free_tensors(&c->in);
     free_tensors(&c->want);
@@ -167,10 +176,11 @@ static bool check_case(case_t *c) {
 static void check_folder(const char *folder, int at_least) {
     DIR *dir = opendir(folder);
     int done = 0, skipped = 0;
+    not_exported = 0;
     if (!dir) skip();
     for (struct dirent *e; (e = readdir(dir));) {
         case_t c = {0};
-        if (e->d_name[0] == '.') continue;
+        if (e->d_name[0] == '.' || veer_contradictory_test(e->d_name)) continue;
         snprintf(c.folder, sizeof c.folder, "%s/%.200s", folder, e->d_name);
         snprintf(c.model, sizeof c.model, "%.390s/model.onnx", c.folder);
         if (check_case(&c))
@@ -179,8 +189,9 @@ static void check_folder(const char *folder, int at_least) {
             skipped++;
     }
     closedir(dir);
-    printf("%s: %d checked, %d not supported\n", folder, done, skipped);
+    printf("%s: %d checked, %d of them not exported, %d not supported\n", folder, done, not_exported, skipped);
     assert_true(done >= at_least);
+    assert_true(not_exported <= done / 50);
 }
 
 static void test_nodes(void **state) {
