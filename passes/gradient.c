@@ -1,4 +1,4 @@
-/* Reverse-mode differentiation (design.md, "Gradient").
+/* Reverse-mode differentiation (ARCHITECTURE.md, "One program").
  *
  *     %y, %dx = grad(%x, %dy) {callee = "f", of = 0, wrt = [0]}      graph @f(%x) { %y = tanh %x  return %y }
  * becomes

@@ -1,4 +1,4 @@
-/* Moves work out of loops (design.md, "Hoist").
+/* Moves work out of loops (ARCHITECTURE.md, "One program").
  *
  *   - What depends on nothing of the loop (the condition, constants too large to fold) is moved in front of it: once
  * per run.

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096, REASON_BYTES = 512, MAX_RUNS = 1000, MIN_RUNS = 5 };
+enum { PATH_BYTES = 4096, REASON_BYTES = 512, MAX_RUNS = 1000, MIN_RUNS = 5, COMPILES = 5 };
 
 /* The pairs of bench/torch_step.py. Classes, texts and seeds change nothing about what is computed. */
 const veer_bench_pair_t veer_bench_pairs[] = {
@@ -157,19 +157,43 @@ static veer_status_t run_many(veer_sampling_t *s, const veer_bench_options_t *o,
     return veer_ok();
 }
 
+/* Compiles and gives the time it took. */
+static veer_status_t timed_compile(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
+                                   veer_allocator_t allocator, double *out_seconds, veer_sampling_t **out) {
+    double start = now();
+    VEER_TRY(compile(pair, o, allocator, out));
+    *out_seconds = now() - start;
+    return veer_ok();
+}
+
+static veer_status_t compile_many(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
+                                  veer_allocator_t allocator, veer_bench_result_t *out) {
+    double seconds[COMPILES];
+    for (int i = 0; i < COMPILES; i++) {
+        veer_sampling_t *s;
+        VEER_TRY(timed_compile(pair, o, allocator, &seconds[i], &s));
+        veer_sampling_destroy(s);
+    }
+    qsort(seconds, COMPILES, sizeof *seconds, by_value);
+    out->compile_seconds = seconds[COMPILES / 2];
+    return veer_ok();
+}
+
+static veer_status_t compile_and_run(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
+                                     veer_allocator_t allocator, veer_bench_result_t *out) {
+    veer_sampling_t *s;
+    VEER_TRY(timed_compile(pair, o, allocator, &out->compile_seconds, &s));
+    out->step_gflop = step_flops(s) * 1e-9;
+    out->arena_mb = (double)veer_plan_arena_bytes(veer_sampling_plan(s)) * 1e-6;
+    out->calls = veer_plan_call_count(veer_sampling_plan(s));
+    veer_status_t status = run_many(s, o, out);
+    veer_sampling_destroy(s);
+    return status;
+}
+
 veer_status_t veer_bench_measure(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
                                  veer_allocator_t allocator, veer_bench_result_t *out) {
-    veer_sampling_t *s = NULL;
     *out = (veer_bench_result_t){0};
-    double start = now();
-    veer_status_t status = compile(pair, o, allocator, &s);
-    out->compile_seconds = now() - start;
-    if (!status) {
-        out->step_gflop = step_flops(s) * 1e-9;
-        out->arena_mb = (double)veer_plan_arena_bytes(veer_sampling_plan(s)) * 1e-6;
-        out->calls = veer_plan_call_count(veer_sampling_plan(s));
-        if (!o->compile_only) status = run_many(s, o, out);
-    }
-    veer_sampling_destroy(s);
+    veer_status_t status = (o->compile_only ? compile_many : compile_and_run)(pair, o, allocator, out);
     return veer_status_where(status, "%s", pair->name);
 }

@@ -2,12 +2,12 @@
  *
  *     veer_settings_t *s;
  *     VEER_TRY(veer_settings_create(veer_allocator_system(), &s));
- *     VEER_TRY(veer_settings_set(s, "class", "3"));                       // the flags of `veer sample`, by name
+ *     VEER_TRY(veer_settings_set(s, "class", "3")); // the flags of `veer sample`, by name
  *     VEER_TRY(veer_settings_set(s, "steps", "50"));
- *     veer_sampling_t *sampling;
- *     VEER_TRY(veer_sampling_create("examples/digits", s, NULL, &sampling));   // imports, differentiates, optimises,
- * compiles veer_samples_t samples; VEER_TRY(veer_sampling_run(sampling, &(veer_run_options_t){.threads = 2},
- * &samples));
+ *     veer_sampling_t *sampling; // imports, differentiates, optimises, compiles:
+ *     VEER_TRY(veer_sampling_create("examples/digits", s, NULL, &sampling));
+ *     veer_samples_t samples;
+ *     VEER_TRY(veer_sampling_run(sampling, NULL, &samples));
  *     ... samples.x_0.data: f32 [num-samples, ...] ...
  *
  * Every function returns NULL or a status that the caller owns (see status.h). The library never prints, exits or
