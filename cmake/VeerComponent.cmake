@@ -1,9 +1,17 @@
 add_library(veer_options INTERFACE)
 target_compile_definitions(veer_options INTERFACE _GNU_SOURCE)
 target_compile_options(veer_options INTERFACE -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
-                                              -fno-math-errno -ffp-contract=off $<$<BOOL:${VEER_WERROR}>:-Werror>)
+                                              -fno-math-errno -ffp-contract=off
+                                              $<$<C_COMPILER_ID:Clang>:-Wno-missing-field-initializers> $<$<BOOL:${VEER_WERROR}>:-Werror>)
 target_include_directories(veer_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/ir/include
                                                   ${CMAKE_SOURCE_DIR}/runtime/include ${CMAKE_SOURCE_DIR}/api/include)
+if(VEER_BUILD_FUZZERS)
+  if(NOT CMAKE_C_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "VEER_BUILD_FUZZERS needs clang: libFuzzer belongs to it (the compiler is ${CMAKE_C_COMPILER_ID})")
+  endif()
+  target_compile_options(veer_options INTERFACE -fsanitize=fuzzer-no-link)
+  set(VEER_SANITIZE ON)
+endif()
 if(VEER_SANITIZE)
   target_compile_options(veer_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   target_link_options(veer_options INTERFACE -fsanitize=address,undefined)

@@ -1,7 +1,21 @@
 # Every library that veer uses, found in one place. Versions are those of Debian 12 and 13.
 include(FeatureSummary)
 find_package(PkgConfig REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS C)
+if(VEER_BUILD_FUZZERS)
+  find_package(OpenMP QUIET COMPONENTS C)
+  if(NOT TARGET OpenMP::OpenMP_C)
+    # Debian's clang comes without libomp. Nothing that is fuzzed starts threads: the few declarations will do.
+    file(WRITE ${CMAKE_BINARY_DIR}/openmp/omp.h
+         "int omp_get_num_threads(void);\nint omp_get_thread_num(void);\nint omp_get_max_threads(void);\nvoid omp_set_num_threads(int n);\n")
+    execute_process(COMMAND gcc -print-file-name=libgomp.so OUTPUT_VARIABLE gomp OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+    add_library(OpenMP::OpenMP_C INTERFACE IMPORTED)
+    target_include_directories(OpenMP::OpenMP_C SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/openmp)
+    target_compile_options(OpenMP::OpenMP_C INTERFACE -Wno-source-uses-openmp -Wno-unused-variable)
+    target_link_libraries(OpenMP::OpenMP_C INTERFACE ${gomp})
+  endif()
+else()
+  find_package(OpenMP REQUIRED COMPONENTS C)
+endif()
 find_package(ZLIB REQUIRED)
 find_package(PNG REQUIRED)
 pkg_check_modules(PROTOBUF_C REQUIRED IMPORTED_TARGET libprotobuf-c)

@@ -1,6 +1,20 @@
 #include "frontend/onnx_fold.h"
 
-enum { MAX_OPERANDS = 64 };
+/* MAX_WORK: a file of a few bytes may make large constants and ask for their convolution. */
+enum { MAX_OPERANDS = 64, MAX_WORK = 1 << 26 };
+
+/* Whether the op's loops may be longer than its operands and results: an upper bound of the others is their product. */
+static bool too_much_work(const veer_graph_t *g, veer_node_t node) {
+    veer_op_t op = veer_node_op(g, node);
+    if (veer_op_has(op, VEER_ELEMENTWISE) || veer_op_has(op, VEER_MOVES) || veer_op_has(op, VEER_REDUCTION))
+        return false;
+    int64_t in = 0, out = 0, work;
+    for (int i = 0; i < veer_node_in_count(g, node); i++)
+        if (veer_node_in(g, node, i).i) in += veer_type_count(veer_value_type(g, veer_node_in(g, node, i)));
+    for (int i = 0; i < veer_node_out_count(g, node); i++)
+        out += veer_type_count(veer_value_type(g, veer_node_out(g, node, i)));
+    return __builtin_mul_overflow(in, out, &work) || work > MAX_WORK;
+}
 
 static bool foldable(const veer_graph_t *g, veer_node_t node, size_t limit_bytes) {
     veer_op_t op = veer_node_op(g, node);
@@ -14,7 +28,7 @@ static bool foldable(const veer_graph_t *g, veer_node_t node, size_t limit_bytes
         veer_value_t in = veer_node_in(g, node, i);
         if (in.i && !veer_value_const_data(g, in)) return false;
     }
-    return true;
+    return !too_much_work(g, node);
 }
 
 /* Results in the graph's arena, where they stay. */

@@ -110,7 +110,8 @@ static veer_status_t import_inner(veer_onnx_importer_t *im, veer_onnx_scope_t *i
             : veer_onnx_scope_add_nodes(inner);
     if (!status) status = import_nodes(im);
     for (size_t i = 0; i < count && !status && im->error_count == errors_before; i++) {
-        status = value_of(im, names[i], &values[i], &failed);
+        status = *names[i] ? value_of(im, names[i], &values[i], &failed)
+                           : veer_error(VEER_ERR_FILE, "output %zu of the function or nested graph has no name", i);
         failed |= !values[i].i;
     }
     im->depth--;
@@ -423,7 +424,8 @@ static veer_status_t add_outputs(veer_onnx_importer_t *im, veer_func_t func) {
         VEER_TRY(value_of(im, im->file.outputs[i]->name ? im->file.outputs[i]->name : "", &values[i], &failed));
     for (size_t i = 0; i < count && !failed; i++)
         if (!values[i].i) return veer_error(VEER_ERR_FILE, "output %zu has no name", i);
-    if (failed || im->error_count) return veer_ok();
+    if (failed && !im->error_count) return veer_error(VEER_ERR_FILE, "an output depends on a value that has no name");
+    if (im->error_count) return veer_ok();
     veer_builder_return(&im->b, values, (int)count);
     VEER_TRY(veer_builder_status(&im->b));
     for (size_t i = 0; i < count; i++)

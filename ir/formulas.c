@@ -3,6 +3,7 @@
 #include "ir/half.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 /* ---- constants ---- */
@@ -35,6 +36,13 @@ veer_value_t veer_const_i64(veer_builder_t *b, int64_t value) {
     return veer_const(b, VEER_SCALAR(VEER_DTYPE_I64), &value);
 }
 
+/* Toward zero, saturating; NaN is 0: as cast does it. */
+static int64_t to_integer(double x, int64_t least, int64_t most) {
+    if (x >= (double)most) return most;
+    if (x <= (double)least) return least;
+    return isnan(x) ? 0 : (int64_t)x;
+}
+
 veer_value_t veer_const_scalar(veer_builder_t *b, veer_dtype_t dtype, double value) {
     union {
         float f32;
@@ -54,14 +62,14 @@ veer_value_t veer_const_scalar(veer_builder_t *b, veer_dtype_t dtype, double val
     case VEER_DTYPE_F64: v.f64 = value; break;
     case VEER_DTYPE_F16: v.half = veer_half_from_double(value); break;
     case VEER_DTYPE_BF16: v.half = veer_bfloat_from_double(value); break;
-    case VEER_DTYPE_I8: v.i8 = (int8_t)value; break;
-    case VEER_DTYPE_I16: v.i16 = (int16_t)value; break;
-    case VEER_DTYPE_I32: v.i32 = (int32_t)value; break;
-    case VEER_DTYPE_I64: v.i64 = (int64_t)value; break;
-    case VEER_DTYPE_U8: v.u8 = (uint8_t)value; break;
-    case VEER_DTYPE_U16: v.u16 = (uint16_t)value; break;
-    case VEER_DTYPE_U32: v.u32 = (uint32_t)value; break;
-    case VEER_DTYPE_U64: v.u64 = (uint64_t)value; break;
+    case VEER_DTYPE_I8: v.i8 = (int8_t)to_integer(value, INT8_MIN, INT8_MAX); break;
+    case VEER_DTYPE_I16: v.i16 = (int16_t)to_integer(value, INT16_MIN, INT16_MAX); break;
+    case VEER_DTYPE_I32: v.i32 = (int32_t)to_integer(value, INT32_MIN, INT32_MAX); break;
+    case VEER_DTYPE_I64: v.i64 = (int64_t)to_integer(value, INT64_MIN, INT64_MAX); break;
+    case VEER_DTYPE_U8: v.u8 = (uint8_t)to_integer(value, 0, UINT8_MAX); break;
+    case VEER_DTYPE_U16: v.u16 = (uint16_t)to_integer(value, 0, UINT16_MAX); break;
+    case VEER_DTYPE_U32: v.u32 = (uint32_t)to_integer(value, 0, UINT32_MAX); break;
+    case VEER_DTYPE_U64: v.u64 = value >= 0x1p64 ? UINT64_MAX : value > 0 ? (uint64_t)value : 0; break;
     case VEER_DTYPE_BOOL: v.u8 = value != 0; break;
     default: assert(!"a scalar constant has a dtype");
     }

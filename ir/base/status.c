@@ -21,9 +21,40 @@ veer_status_t veer_out_of_memory(void) {
     return &out_of_memory_status;
 }
 
+/* ---- texts ---- Messages hold names from files that anyone may have made: what is no UTF-8, or would be obeyed by a
+ * terminal, is shown as '?', and a text ends where nobody reads on. */
+
+enum { MAX_TEXT_BYTES = 4096 };
+
+/* Bytes of the character at `text`; 0 where it cannot be shown. */
+static size_t character_bytes(const unsigned char *text) {
+    unsigned char c = *text;
+    if (c < 0x80) return (c >= ' ' && c != 0x7f) || c == '\n' || c == '\t';
+    size_t length = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+    if (c < 0xc2 || c > 0xf4) return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((text[i] & 0xc0) != 0x80) return 0;      /* also where the text ends */
+    return c == 0xc2 && text[1] < 0xa0 ? 0 : length; /* U+0080 to U+009F are control characters */
+}
+
+static void make_shown(char *text) {
+    size_t i = 0;
+    while (text[i]) {
+        size_t length = character_bytes((const unsigned char *)text + i);
+        if (!length) text[i] = '?', length = 1;
+        if (i + length >= MAX_TEXT_BYTES && strlen(text + i) > 3) { /* so there is room for the dots */
+            strcpy(text + i, "...");
+            return;
+        }
+        i += length;
+    }
+}
+
 static char *format_text(const char *format, va_list args) {
     char *text = NULL;
-    return vasprintf(&text, format, args) < 0 ? NULL : text;
+    if (vasprintf(&text, format, args) < 0) return NULL;
+    make_shown(text);
+    return text;
 }
 
 veer_status_t veer_error_at(const char *file, int line, veer_code_t code, const char *format, ...) {

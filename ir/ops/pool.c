@@ -5,19 +5,29 @@
 
 /* ---- shapes ---- */
 
-/* A window that sees only padding has no maximum and no mean. Only windows that start outside the input can. */
+static veer_status_t sees_only_padding(int i, int64_t o) {
+    return veer_error(VEER_ERR_UNSUPPORTED, "spatial axis %d: the window at output %lld sees only padding", i,
+                      (long long)o);
+}
+
+/* A window that sees only padding has no maximum and no mean. Those that start behind the input do; of those that start
+ * before it, the first one is the farthest from the input, and whatever reaches it sees it, unless a dilation larger
+ * than the input steps over it: then the windows, which repeat themselves after d positions, are looked at one by one.
+ */
 static veer_status_t check_sees_input(const veer_window_t *w, int i, int64_t in, int64_t out) {
-    int64_t s = w->strides[i], before = w->pads_before[i], from, to;
-    int64_t after = (in + before + s - 1) / s; /* first position that starts behind the input */
-    for (int64_t o = 0; o < out; o++) {
-        if (o * s >= before && o < after) o = after; /* these start inside */
-        if (o >= out) break;
+    enum { MOST_STEPS = 1 << 20 };
+    int64_t s = w->strides[i], d = w->dilations[i], start = -w->pads_before[i], from, to;
+    int64_t behind = (in - start + s - 1) / s, before = (-start + s - 1) / s; /* the first position there; how many */
+    if (before > out) before = out;
+    int64_t steps = d <= in ? (before > 0) : (before < d ? before : d);
+    if (steps > MOST_STEPS)
+        return veer_error(VEER_ERR_UNSUPPORTED, "spatial axis %d: a dilation of %lld over an input of %lld", i,
+                          (long long)d, (long long)in);
+    for (int64_t o = 0; o < steps; o++) {
         veer_window_range(w, i, o, 0, in, &from, &to);
-        if (from >= to)
-            return veer_error(VEER_ERR_UNSUPPORTED, "spatial axis %d: the window at output %lld sees only padding", i,
-                              (long long)o);
+        if (from >= to) return sees_only_padding(i, o);
     }
-    return veer_ok();
+    return behind < out ? sees_only_padding(i, behind) : veer_ok();
 }
 
 static veer_status_t infer_pool(veer_infer_t *c, bool needs_input) {
