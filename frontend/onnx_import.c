@@ -136,7 +136,24 @@ static veer_status_t add_graph_initializers(veer_onnx_importer_t *im, veer_onnx_
     return veer_ok();
 }
 
-static veer_status_t inline_graph(veer_onnx_importer_t *im, const VeerOnnx__GraphProto *graph, veer_value_t **out) {
+/* The inputs of a nested graph: what the node gives it. */
+static veer_status_t add_graph_inputs(veer_onnx_scope_t *scope, const VeerOnnx__GraphProto *graph,
+                                      const veer_value_t *in, size_t count) {
+    if (graph->n_input != count)
+        return veer_error(VEER_ERR_FILE, "the nested graph has %zu inputs, expected %zu", graph->n_input, count);
+    for (size_t i = 0; i < count; i++) {
+        bool is_new;
+        const char *name = graph->input[i]->name;
+        veer_onnx_symbol_t *symbol = veer_onnx_scope_add(scope, name ? name : "", &is_new);
+        if (!symbol) return veer_out_of_memory();
+        symbol->kind = VEER_ONNX_SYMBOL_VALUE;
+        symbol->value = in[i];
+    }
+    return veer_ok();
+}
+
+static veer_status_t inline_graph(veer_onnx_importer_t *im, const VeerOnnx__GraphProto *graph, const veer_value_t *in,
+                                  size_t in_count, veer_value_t **out) {
     veer_onnx_scope_t inner = *im->scope;
     inner.outer = im->scope;
     inner.symbols = NULL;
@@ -148,13 +165,15 @@ static veer_status_t inline_graph(veer_onnx_importer_t *im, const VeerOnnx__Grap
     for (size_t i = 0; i < graph->n_output; i++)
         names[i] = graph->output[i]->name ? graph->output[i]->name : (char *)"";
     VEER_TRY(add_graph_initializers(im, &inner, graph));
+    VEER_TRY(add_graph_inputs(&inner, graph, in, in_count));
     return import_inner(im, &inner, names, graph->n_output, out);
 }
 
-const veer_value_t *veer_onnx_inline_graph(veer_onnx_node_t *n, const VeerOnnx__GraphProto *graph) {
+const veer_value_t *veer_onnx_inline_graph(veer_onnx_node_t *n, const VeerOnnx__GraphProto *graph,
+                                           const veer_value_t *in, int in_count) {
     veer_value_t *values = NULL;
     const char *origin = n->b->origin;
-    veer_status_t status = inline_graph(n->importer, graph, &values);
+    veer_status_t status = inline_graph(n->importer, graph, in, (size_t)in_count, &values);
     n->b->origin = origin;
     if (status) veer_builder_fail(n->b, status);
     n->failed = !values;
@@ -272,6 +291,7 @@ static veer_status_t import_node(veer_onnx_importer_t *im, const VeerOnnx__NodeP
                           .importer = im,
                           .proto = proto,
                           .name = name,
+                          .number = im->node_count,
                           .caller = im->scope->caller,
                           .function = im->scope->function,
                           .opset = veer_onnx_scope_opset(im->scope, domain)};

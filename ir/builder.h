@@ -92,7 +92,7 @@ veer_value_t veer_full(veer_builder_t *b, veer_type_t type, double value);
     X(abs, ABS)                                                                                                        \
     X(sign, SIGN)                                                                                                      \
     X(exp, EXP) X(log, LOG) X(sqrt, SQRT) X(rsqrt, RSQRT) X(reciprocal, RECIPROCAL) X(sin, SIN) X(cos, COS)            \
-        X(tanh, TANH) X(sigmoid, SIGMOID) X(softplus, SOFTPLUS) X(erf, ERF) X(relu, RELU) X(silu, SILU)                \
+        X(atan, ATAN) X(tanh, TANH) X(sigmoid, SIGMOID) X(softplus, SOFTPLUS) X(erf, ERF) X(relu, RELU) X(silu, SILU)                \
             X(floor, FLOOR) X(ceil, CEIL) X(round, ROUND) X(not, NOT) X(isnan, ISNAN)
 #define VEER_BUILDER_BINARY(X)                                                                                         \
     X(add, ADD)                                                                                                        \

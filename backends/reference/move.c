@@ -1,6 +1,7 @@
 /* Kernels that move elements. */
 #include "backends/reference/kernel.h"
 
+#include <math.h>
 #include <string.h>
 
 veer_kernel_result_t veer_reference_reshape(veer_reference_call_t *c) {
@@ -157,5 +158,45 @@ veer_kernel_result_t veer_reference_scatter_add(veer_reference_call_t *c) {
             veer_store_int(y, to, (int64_t)((uint64_t)veer_load_int(y, to) + (uint64_t)veer_load_int(updates, w.i)));
     }
     for (int64_t i = 0; sums && i < count; i++) veer_store_double(y, i, sums[i]);
+    return VEER_KERNEL_OK;
+}
+
+typedef double (*join_f)(double a, double b);
+
+static double mul_f(double a, double b) {
+    return a * b;
+}
+static double min_f(double a, double b) {
+    return isnan(a) || a < b ? a : b;
+}
+static double max_f(double a, double b) {
+    return isnan(a) || a > b ? a : b;
+}
+
+static int64_t join_ints(char mode, int64_t a, int64_t b, bool is_u64) {
+    bool less = is_u64 ? (uint64_t)a < (uint64_t)b : a < b;
+    if (mode == 'u') return (int64_t)((uint64_t)a * (uint64_t)b);
+    return less == (mode == 'i') ? a : b;
+}
+
+/* Floats as in scatter_add. The second letter of the mode tells them apart. */
+veer_kernel_result_t veer_reference_scatter_reduce(veer_reference_call_t *c) {
+    const veer_tensor_t *y = &c->out[0], *updates = &c->in[2];
+    int axis = (int)veer_call_int(c, "axis");
+    char mode = veer_call_string(c, "mode")[1];
+    join_f join = mode == 'u' ? mul_f : mode == 'i' ? min_f : max_f;
+    int64_t stride, index, count = veer_type_count(&y->type);
+    double *values = veer_is_exact(y) ? NULL : c->scratch;
+    memcpy(y->data, c->in[0].data, veer_type_bytes(&y->type));
+    for (int64_t i = 0; values && i < count; i++) values[i] = veer_load_double(y, i);
+    for (veer_walk_t w = element_walk(c, axis, &stride); w.i < w.count; veer_walk_next(&w)) {
+        if (!veer_load_index(c, &c->in[1], w.i, c->in[0].type.dims[axis], &index)) return VEER_KERNEL_INDEX;
+        int64_t to = w.at[0] + index * stride;
+        if (values)
+            values[to] = join(values[to], veer_load_double(updates, w.i));
+        else
+            veer_store_int(y, to, join_ints(mode, veer_load_int(y, to), veer_load_int(updates, w.i), veer_is_u64(y)));
+    }
+    for (int64_t i = 0; values && i < count; i++) veer_store_double(y, i, values[i]);
     return VEER_KERNEL_OK;
 }

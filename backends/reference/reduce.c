@@ -150,6 +150,40 @@ veer_kernel_result_t veer_reference_arg_max(veer_reference_call_t *c) {
     return VEER_KERNEL_OK;
 }
 
+/* Puts element `at` of a line into the sorted indices found so far, `count` of at most k; they are `stride` apart. */
+static int64_t insert(const veer_tensor_t *x, int64_t base, int64_t at, int64_t *found, int64_t stride, int64_t count,
+                      int64_t k, bool largest) {
+    int64_t low = 0, high = count;
+    while (low < high) { /* the first that `at` beats: behind its equals */
+        int64_t middle = low + (high - low) / 2;
+        if (beats(x, base + at * stride, base + found[middle * stride] * stride, largest))
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    if (low == k) return count;
+    if (count < k) count++;
+    for (int64_t i = count - 1; i > low; i--) found[i * stride] = found[(i - 1) * stride];
+    found[low * stride] = at;
+    return count;
+}
+
+veer_kernel_result_t veer_reference_top_k(veer_reference_call_t *c) {
+    const veer_tensor_t *x = &c->in[0];
+    int64_t k = veer_call_int(c, "k");
+    bool largest = veer_call_int(c, "largest");
+    lines_t l = lines_of(c);
+    for (int64_t o = 0; o < l.outer; o++)
+        for (int64_t i = 0; i < l.inner; i++) {
+            int64_t base = o * l.n * l.inner + i, to = o * k * l.inner + i, count = 0;
+            int64_t *found = (int64_t *)c->out[1].data + to;
+            for (int64_t at = 0; at < l.n; at++) count = insert(x, base, at, found, l.inner, count, k, largest);
+            for (int64_t j = 0; j < k; j++)
+                veer_copy_element(&c->out[0], to + j * l.inner, x, base + found[j * l.inner] * l.inner);
+        }
+    return VEER_KERNEL_OK;
+}
+
 /* One line, `count` elements from `at` on, `stride` apart (negative from the end). */
 static void cumsum_line(veer_reference_call_t *c, int64_t at, int64_t stride, int64_t count, bool exclusive) {
     const veer_tensor_t *x = &c->in[0], *y = &c->out[0];

@@ -16,6 +16,20 @@ void veer_onnx_tan(veer_onnx_node_t *n) {
     n->out[0] = veer_div(n->b, veer_sin(n->b, n->in[0]), veer_cos(n->b, n->in[0]));
 }
 
+/* sqrt((1 - x) (1 + x)): the other side of the triangle */
+void veer_onnx_asin(veer_onnx_node_t *n) {
+    veer_value_t x = n->in[0];
+    veer_value_t square = veer_mul(n->b, veer_rsub_c(n->b, x, 1), veer_add_c(n->b, x, 1));
+    n->out[0] = veer_atan(n->b, veer_div(n->b, x, veer_sqrt(n->b, square)));
+}
+
+/* 2 atan(sqrt((1 - x) / (1 + x))): no cancellation near 1, unlike pi / 2 - asin x. */
+void veer_onnx_acos(veer_onnx_node_t *n) {
+    veer_value_t x = n->in[0];
+    veer_value_t ratio = veer_div(n->b, veer_rsub_c(n->b, x, 1), veer_add_c(n->b, x, 1));
+    n->out[0] = veer_mul_c(n->b, veer_atan(n->b, veer_sqrt(n->b, ratio)), 2);
+}
+
 static veer_value_t cosh_of(veer_onnx_node_t *n) {
     veer_value_t e = veer_exp(n->b, n->in[0]);
     return veer_mul_c(n->b, veer_add(n->b, e, veer_exp(n->b, veer_neg(n->b, n->in[0]))), 0.5);

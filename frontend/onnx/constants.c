@@ -160,19 +160,3 @@ void veer_onnx_non_zero(veer_onnx_node_t *n) {
     }
     if (indices) n->out[0] = veer_const_view(n->b, out, indices, NULL);
 }
-
-/* A branch whose condition is known is the branch. */
-void veer_onnx_branch(veer_onnx_node_t *n) {
-    const uint8_t *condition = veer_onnx_in_const(n, 0, "cond");
-    if (!condition) return;
-    const char *name = *condition ? "then_branch" : "else_branch";
-    const VeerOnnx__AttributeProto *attr = veer_onnx_attr(n, name);
-    veer_type_t type = veer_onnx_in_type(n, 0);
-    if (type.dtype != VEER_DTYPE_BOOL || veer_type_count(&type) != 1 || !attr || !attr->g ||
-        attr->g->n_output < (size_t)n->out_count) {
-        veer_onnx_fail(n, VEER_ERR_FILE, "%s is missing or does not fit the node, or the condition is no bool", name);
-        return;
-    }
-    const veer_value_t *values = veer_onnx_inline_graph(n, attr->g);
-    for (int i = 0; values && i < n->out_count; i++) n->out[i] = values[i];
-}

@@ -69,17 +69,19 @@ void veer_onnx_window_same(veer_onnx_window_t *w, const int64_t *space) {
     }
 }
 
-void veer_onnx_conv(veer_onnx_node_t *n) {
+veer_value_t veer_onnx_conv_of(veer_onnx_node_t *n, veer_value_t input, veer_value_t weight, veer_value_t bias) {
     veer_onnx_window_t w;
-    if (!veer_onnx_window_read(n, n->in[1], &w)) return;
+    if (!veer_onnx_ok(n) || !veer_onnx_window_read(n, weight, &w)) return VEER_NO_VALUE;
     veer_type_t x = veer_onnx_in_type(n, 0);
     veer_onnx_window_same(&w, x.dims + 2);
-    veer_value_t bias = veer_onnx_has_in(n, 2) ? n->in[2] : VEER_NO_VALUE;
-    n->out[0] =
-        veer_build(n->b, VEER_OP_CONV, VEER_IN(n->in[0], n->in[1], bias),
-                   VEER_ATTRS(VEER_INTS("strides", w.strides, w.rank), VEER_INTS("pads_before", w.before, w.rank),
-                              VEER_INTS("pads_after", w.after, w.rank), VEER_INTS("dilations", w.dilations, w.rank),
-                              VEER_INT("groups", veer_onnx_attr_int(n, "group", 1))));
+    return veer_build(n->b, VEER_OP_CONV, VEER_IN(input, weight, bias),
+                      VEER_ATTRS(VEER_INTS("strides", w.strides, w.rank), VEER_INTS("pads_before", w.before, w.rank),
+                                 VEER_INTS("pads_after", w.after, w.rank), VEER_INTS("dilations", w.dilations, w.rank),
+                                 VEER_INT("groups", veer_onnx_attr_int(n, "group", 1))));
+}
+
+void veer_onnx_conv(veer_onnx_node_t *n) {
+    n->out[0] = veer_onnx_conv_of(n, n->in[0], n->in[1], veer_onnx_has_in(n, 2) ? n->in[2] : VEER_NO_VALUE);
 }
 
 /* Where the output's size is given (or is the input's times the stride), the pads follow from it; what would be

@@ -41,10 +41,7 @@ static const char *read_term(veer_onnx_node_t *n, const char *at, int dots, labe
         if (*at == ' ') continue;
         bool letter = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z');
         bool ellipsis = !strncmp(at, "...", 3) && !seen;
-        if (letter && find(out, *at) >= 0)
-            veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "label '%c' is twice in one term: diagonals are not supported",
-                           *at);
-        else if (letter)
+        if (letter)
             push(n, out, *at);
         else if (!ellipsis)
             veer_onnx_fail(n, VEER_ERR_FILE, "equation has a wrong character '%c'", *at);
@@ -213,6 +210,29 @@ static int ellipsis_dims(veer_onnx_node_t *n, const char *equation) {
     return dots > VEER_MAX_RANK ? VEER_MAX_RANK : dots;
 }
 
+/* A label that stands twice in a term is a diagonal: both dims move to the end, become one, and every (d + 1)th
+ * element of it stays. */
+static void take_diagonals(veer_onnx_node_t *n, term_t *t) {
+    for (int j = t->labels.count; j-- > 0 && veer_onnx_ok(n);) {
+        int i = find(&t->labels, t->labels.label[j]), rank = t->labels.count, next = 0;
+        veer_type_t type = veer_onnx_type(n, t->value);
+        int64_t perm[VEER_MAX_RANK], dims[VEER_MAX_RANK], d = type.dims[j];
+        if (i == j) continue;
+        if (type.dims[i] != d) {
+            veer_onnx_fail(n, VEER_ERR_FILE, "a label stands for %lld and for %lld", (long long)type.dims[i],
+                           (long long)d);
+            return;
+        }
+        labels_t left = {0};
+        for (int k = 0; k < rank; k++)
+            if (k != i && k != j) perm[next] = k, dims[next++] = type.dims[k], push(n, &left, t->labels.label[k]);
+        perm[next] = i, perm[next + 1] = j, dims[next] = d * d;
+        push(n, &left, t->labels.label[j]);
+        veer_value_t x = veer_reshape(n->b, veer_transpose(n->b, t->value, perm), rank - 1, dims);
+        *t = (term_t){veer_slice_axis(n->b, x, next, 0, d, d + 1), left};
+    }
+}
+
 static const char *read_operands(veer_onnx_node_t *n, const char *at, term_t *terms) {
     for (int i = 0; i < n->in_count; i++) {
         veer_type_t type = veer_onnx_in_type(n, i);
@@ -224,6 +244,7 @@ static const char *read_operands(veer_onnx_node_t *n, const char *at, term_t *te
             return NULL;
         }
         terms[i].value = n->in[i];
+        take_diagonals(n, &terms[i]);
         if (*at == ',') at++;
     }
     return at;
@@ -241,6 +262,8 @@ static void read_output(veer_onnx_node_t *n, const char *equation, const char *a
     }
     at = read_term(n, at + 2, dots, out);
     if (at && *at) veer_onnx_fail(n, VEER_ERR_FILE, "equation is malformed at '%s'", at);
+    for (int i = 0; i < out->count; i++)
+        if (find(out, out->label[i]) != i) veer_onnx_fail(n, VEER_ERR_FILE, "the output has a label twice");
 }
 
 void veer_onnx_einsum(veer_onnx_node_t *n) {

@@ -2,6 +2,7 @@
 #include "frontend/onnx/node.h"
 
 #include <math.h>
+#include <string.h>
 
 void veer_onnx_unary(veer_onnx_node_t *n) {
     veer_type_t type = veer_onnx_in_type(n, 0);
@@ -111,4 +112,25 @@ void veer_onnx_cast(veer_onnx_node_t *n) {
 
 void veer_onnx_cast_like(veer_onnx_node_t *n) {
     n->out[0] = veer_cast(n->b, n->in[0], veer_onnx_in_type(n, 1).dtype);
+}
+
+/* x * 2^y, x / 2^y. The powers stand in a table whose last entry is 0, for shifts by all bits or more: a product with 0
+ * is 0, and so is an integer divided by 0. */
+void veer_onnx_bit_shift(veer_onnx_node_t *n) {
+    enum { MAX_BITS = 64 };
+    uint64_t powers[MAX_BITS + 1] = {0};
+    const char *direction = veer_onnx_attr_string(n, "direction", "");
+    veer_dtype_t dtype = veer_onnx_in_type(n, 0).dtype;
+    int bits = 8 * (int)veer_dtype_size(dtype);
+    bool left = !strcmp(direction, "LEFT");
+    if ((!left && strcmp(direction, "RIGHT") != 0) || dtype < VEER_DTYPE_U8 || dtype > VEER_DTYPE_U64) {
+        veer_onnx_fail(n, VEER_ERR_FILE, "direction '%s' of %s, expected LEFT or RIGHT of unsigned integers", direction,
+                       veer_dtype_name(dtype));
+        return;
+    }
+    for (int i = 0; i < bits; i++) powers[i] = (uint64_t)1 << i;
+    veer_value_t table = veer_const(n->b, VEER_TYPE(VEER_DTYPE_U64, bits + 1), powers);
+    veer_value_t shift = veer_min(n->b, n->in[1], veer_const_scalar(n->b, dtype, bits));
+    veer_value_t power = veer_gather(n->b, veer_cast(n->b, table, dtype), veer_cast(n->b, shift, VEER_DTYPE_I64), 0);
+    n->out[0] = left ? veer_mul(n->b, n->in[0], power) : veer_div(n->b, n->in[0], power);
 }

@@ -146,6 +146,12 @@ static void export_scatter_add(veer_onnx_writer_t *w, veer_node_t node) {
     write_as(w, node, "ScatterElements");
 }
 
+static void export_scatter_reduce(veer_onnx_writer_t *w, veer_node_t node) {
+    put_same_int(w, node, "axis");
+    veer_onnx_put_string(w, "reduction", veer_node_string(w->graph, node, "mode"));
+    write_as(w, node, "ScatterElements");
+}
+
 static void export_step_slice(veer_onnx_writer_t *w, veer_node_t node) {
     veer_onnx_put_int(w, "axis", 0);
     write_as(w, node, "Gather");
@@ -188,6 +194,14 @@ static void export_arg_max(veer_onnx_writer_t *w, veer_node_t node) {
     put_same_int(w, node, "keepdims");
     veer_onnx_put_int(w, "select_last_index", int_of(w, node, "select_last"));
     write_as(w, node, int_of(w, node, "largest") ? "ArgMax" : "ArgMin");
+}
+
+static void export_top_k(veer_onnx_writer_t *w, veer_node_t node) {
+    int64_t k = int_of(w, node, "k");
+    put_same_int(w, node, "axis");
+    put_same_int(w, node, "largest");
+    veer_onnx_write_many(w, "TopK", 2, (name_t[]){veer_onnx_out(w, node, 0), veer_onnx_out(w, node, 1)},
+                         NAMES(veer_onnx_in(w, node, 0), veer_onnx_write_ints(w, &k, 1)));
 }
 
 static void export_cumsum(veer_onnx_writer_t *w, veer_node_t node) {
@@ -440,6 +454,7 @@ static const row_t rows[VEER_OP_COUNT] = {
     [VEER_OP_RECIPROCAL] = {"Reciprocal", NULL},
     [VEER_OP_SIN] = {"Sin", NULL},
     [VEER_OP_COS] = {"Cos", NULL},
+    [VEER_OP_ATAN] = {"Atan", NULL},
     [VEER_OP_TANH] = {"Tanh", NULL},
     [VEER_OP_SIGMOID] = {"Sigmoid", NULL},
     [VEER_OP_SOFTPLUS] = {"Softplus", NULL},
@@ -475,12 +490,14 @@ static const row_t rows[VEER_OP_COUNT] = {
     [VEER_OP_GATHER] = {NULL, export_gather},
     [VEER_OP_GATHER_ELEMENTS] = {NULL, export_gather_elements},
     [VEER_OP_SCATTER_ADD] = {NULL, export_scatter_add},
+    [VEER_OP_SCATTER_REDUCE] = {NULL, export_scatter_reduce},
     [VEER_OP_REDUCE_SUM] = {NULL, export_reduce_sum},
     [VEER_OP_REDUCE_MEAN] = {NULL, export_reduce_mean},
     [VEER_OP_REDUCE_MAX] = {NULL, export_reduce_max},
     [VEER_OP_REDUCE_MIN] = {NULL, export_reduce_min},
     [VEER_OP_REDUCE_PROD] = {NULL, export_reduce_prod},
     [VEER_OP_ARG_MAX] = {NULL, export_arg_max},
+    [VEER_OP_TOP_K] = {NULL, export_top_k},
     [VEER_OP_CUMSUM] = {NULL, export_cumsum},
     [VEER_OP_SOFTMAX] = {NULL, export_softmax},
     [VEER_OP_LOG_SOFTMAX] = {NULL, export_log_softmax},

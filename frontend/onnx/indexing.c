@@ -86,17 +86,15 @@ static veer_value_t scatter_add(veer_onnx_node_t *n, veer_value_t data, veer_val
     return veer_build(n->b, VEER_OP_SCATTER_ADD, VEER_IN(data, indices, updates), VEER_ATTRS(VEER_INT("axis", axis)));
 }
 
-/* "add" is the IR's own. "none" writes each place at most once (the specification asks for it), so
- * where(times written > 0, sum of what was written, data) is it. */
+/* "add", "mul", "min" and "max" are the IR's own. "none" writes each place at most once (the specification asks for
+ * it), so where(times written > 0, sum of what was written, data) is it. */
 static veer_value_t scatter(veer_onnx_node_t *n, veer_value_t data, veer_value_t indices, veer_value_t updates,
                             int axis) {
     const char *reduction = veer_onnx_attr_string(n, "reduction", "none");
     if (!strcmp(reduction, "add")) return scatter_add(n, data, indices, updates, axis);
-    if (strcmp(reduction, "none")) {
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "reduction '%s' is not supported, only 'none' and 'add' are",
-                       reduction);
-        return VEER_NO_VALUE;
-    }
+    if (strcmp(reduction, "none"))
+        return veer_build(n->b, VEER_OP_SCATTER_REDUCE, VEER_IN(data, indices, updates),
+                          VEER_ATTRS(VEER_INT("axis", axis), VEER_STRING("mode", reduction)));
     veer_type_t type = veer_onnx_type(n, data), of_updates = veer_onnx_type(n, updates);
     if (!veer_onnx_ok(n)) return VEER_NO_VALUE;
     veer_dtype_t dtype = type.dtype;

@@ -14,18 +14,6 @@ void veer_onnx_identity(veer_onnx_node_t *n) {
     n->out[0] = n->in[0];
 }
 
-/* At inference dropout does nothing; its mask keeps all. */
-void veer_onnx_dropout(veer_onnx_node_t *n) {
-    veer_type_t type = veer_onnx_in_type(n, 0);
-    bool training = false;
-    if (veer_onnx_has_in(n, 2)) training = veer_onnx_in_double(n, 2, "training_mode", 0) != 0;
-    if (training && veer_onnx_in_double(n, 1, "ratio", 0.5) != 0)
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "dropout in training mode is random");
-    n->out[0] = n->in[0];
-    type.dtype = n->opset < 10 ? type.dtype : VEER_DTYPE_BOOL;
-    if (veer_onnx_wants(n, 1)) n->out[1] = veer_full(n->b, type, 1);
-}
-
 void veer_onnx_reshape(veer_onnx_node_t *n) {
     veer_type_t x = veer_onnx_in_type(n, 0);
     int rank, free_dim = -1;

@@ -7,8 +7,9 @@
 /* ---- the table ---- */
 
 static const veer_onnx_op_t ops[] = {
-#define VEER_ONNX_OP(op_type, since, min_in, max_in, max_out, function, param)                                         \
-    {#op_type, "", since, min_in, max_in, max_out, veer_onnx_##function, param},
+#define VEER_ONNX_OP_IN(domain, op_type, since, min_in, max_in, max_out, function, param)                              \
+    {#op_type, domain, since, min_in, max_in, max_out, veer_onnx_##function, param},
+#define VEER_ONNX_OP(...) VEER_ONNX_OP_IN("", __VA_ARGS__)
 #include "frontend/onnx/ops.def"
 #undef VEER_ONNX_OP
 };
@@ -252,4 +253,61 @@ void *veer_onnx_new_data(veer_onnx_node_t *n, const veer_type_t *type) {
     if (!status && !data) status = veer_out_of_memory();
     if (status) veer_builder_fail(n->b, status);
     return data;
+}
+
+void *veer_onnx_scratch(veer_onnx_node_t *n, int64_t count, size_t size) {
+    enum { MAX_BYTES = 1 << 30 };
+    if (!veer_onnx_ok(n)) return NULL;
+    if (count < 0 || count > (int64_t)(MAX_BYTES / size)) {
+        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "%lld numbers would have to be computed while importing",
+                       (long long)count);
+        return NULL;
+    }
+    void *data = veer_arena_array(n->arena, (size_t)count + 1, size);
+    if (!data) veer_builder_fail(n->b, veer_out_of_memory());
+    return data;
+}
+
+veer_value_t veer_onnx_iota(veer_onnx_node_t *n, int64_t count, int axis, int rank) {
+    veer_type_t type = {.dtype = VEER_DTYPE_I64, .rank = rank};
+    for (int i = 0; i < rank; i++) type.dims[i] = i == axis ? count : 1;
+    int64_t *values = veer_onnx_scratch(n, count, sizeof *values);
+    for (int64_t i = 0; values && i < count; i++) values[i] = i;
+    return values ? veer_const(n->b, type, values) : VEER_NO_VALUE;
+}
+
+veer_value_t veer_onnx_const_doubles(veer_onnx_node_t *n, veer_type_t type, const double *values) {
+    veer_type_t stored = type;
+    stored.dtype = type.dtype == VEER_DTYPE_F64 ? VEER_DTYPE_F64 : VEER_DTYPE_F32;
+    int64_t count = veer_type_count(&type);
+    void *data = veer_onnx_new_data(n, &stored);
+    if (!data) return VEER_NO_VALUE;
+    for (int64_t i = 0; i < count; i++)
+        if (stored.dtype == VEER_DTYPE_F64)
+            ((double *)data)[i] = values[i];
+        else
+            ((float *)data)[i] = (float)values[i];
+    return veer_cast(n->b, veer_const_view(n->b, stored, data, NULL), type.dtype);
+}
+
+veer_dtype_t veer_onnx_attr_dtype(veer_onnx_node_t *n, const char *name, veer_dtype_t missing) {
+    char text[32];
+    if (!veer_onnx_attr(n, name)) return missing;
+    int64_t type = veer_onnx_attr_int(n, name, 0);
+    veer_dtype_t dtype = veer_onnx_dtype(type);
+    if (dtype == VEER_DTYPE_NONE)
+        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "%s is %s, which is not supported", name,
+                       veer_onnx_dtype_name(type, text));
+    return dtype;
+}
+
+veer_value_t veer_onnx_along(veer_onnx_node_t *n, veer_value_t x, int axis, int rank) {
+    veer_type_t type = veer_onnx_type(n, x);
+    int64_t dims[VEER_MAX_RANK], count = veer_type_count(&type);
+    if (!veer_onnx_ok(n) || !x.i) return VEER_NO_VALUE;
+    if (count == 1 && type.rank <= 1) return veer_reshape(n->b, x, 0, NULL);
+    for (int i = 0; i < rank; i++) dims[i] = i == axis ? count : 1;
+    if (type.rank == 1) return veer_reshape(n->b, x, rank, dims);
+    veer_onnx_fail(n, VEER_ERR_FILE, "a scale or zero point has %d dims, expected 0 or 1", type.rank);
+    return VEER_NO_VALUE;
 }

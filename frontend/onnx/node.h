@@ -34,6 +34,7 @@ struct veer_onnx_node_s {
     const veer_onnx_op_t *op;
     struct veer_onnx_importer_s *importer;
     const char *name; /* of the node, or made up */
+    size_t number;    /* of nodes imported so far: differs between the turns of a loop */
     /* Where the node stands in a function of the model: the call, whose attributes are what ref_attr_name means. */
     const veer_onnx_node_t *caller;
     const VeerOnnx__FunctionProto *function;
@@ -88,13 +89,27 @@ const int64_t *veer_onnx_in_or_attr_ints(veer_onnx_node_t *n, int i, const char 
 /* Element i of a tensor in memory, as a number. */
 double veer_onnx_element(const veer_type_t *type, const void *data, int64_t i);
 
-/* Zeroed room in the graph for the bytes of a constant; NULL after a failure. A short model must not ask for all memory, so
- * there is a limit of 1 GiB. */
+/* Zeroed room in the graph for the bytes of a constant; NULL after a failure. A short model must not ask for all
+ * memory, so there is a limit of 1 GiB. */
 void *veer_onnx_new_data(veer_onnx_node_t *n, const veer_type_t *type);
 
+/* ---- constants ---- */
+/* 0, 1, ... count - 1 (i64) along `axis`, the other dims of `rank` are 1. */
+veer_value_t veer_onnx_iota(veer_onnx_node_t *n, int64_t count, int axis, int rank);
+/* A floating tensor of numbers that were computed here. */
+veer_value_t veer_onnx_const_doubles(veer_onnx_node_t *n, veer_type_t type, const double *values);
+/* Scratch, zeroed; NULL after a failure. A short model must not ask for all memory: at most 1 GiB. */
+void *veer_onnx_scratch(veer_onnx_node_t *n, int64_t count, size_t size);
+/* The element type of attribute `name` (an ONNX number), `missing` where it is not given. */
+veer_dtype_t veer_onnx_attr_dtype(veer_onnx_node_t *n, const char *name, veer_dtype_t missing);
+/* x of the shape of a vector along `axis` of `rank` dims; scalars and vectors of one stay scalars. */
+veer_value_t veer_onnx_along(veer_onnx_node_t *n, veer_value_t x, int axis, int rank);
+
 /* ---- more nodes ---- */
-/* Imports the nodes of a nested graph here; out_values: its outputs, in the scratch arena. NULL after a failure. */
-const veer_value_t *veer_onnx_inline_graph(veer_onnx_node_t *n, const VeerOnnx__GraphProto *graph);
+/* Imports the nodes of a nested graph here, `in` standing for its inputs. Gives its outputs, in the scratch arena; NULL
+ * after a failure. */
+const veer_value_t *veer_onnx_inline_graph(veer_onnx_node_t *n, const VeerOnnx__GraphProto *graph,
+                                           const veer_value_t *in, int in_count);
 
 /* What ReduceX does around the plain reduction. */
 enum {

@@ -69,13 +69,40 @@ void veer_onnx_instance_norm(veer_onnx_node_t *n) {
         n->out[0] = group_norm(n, n->in[1], n->in[2], x.dims[1]);
 }
 
+/* From operator set 14, training: mean and variance of the batch, and running ones mixed from both. */
+static void batch_norm_training(veer_onnx_node_t *n, double eps) {
+    veer_type_t x = veer_onnx_in_type(n, 0);
+    double momentum = veer_onnx_attr_float(n, "momentum", 0.9);
+    int64_t axes[VEER_MAX_RANK];
+    int count = 0;
+    for (int i = 0; i < x.rank; i++)
+        if (i != 1) axes[count++] = i;
+    veer_value_t mean = veer_reduce(n->b, VEER_OP_REDUCE_MEAN, n->in[0], axes, count, true);
+    veer_value_t d = veer_sub(n->b, n->in[0], mean);
+    veer_value_t variance = veer_reduce(n->b, VEER_OP_REDUCE_MEAN, veer_mul(n->b, d, d), axes, count, true);
+    veer_value_t y = veer_mul(n->b, d, veer_rsqrt(n->b, veer_add_c(n->b, variance, eps)));
+    y = veer_mul(n->b, y, veer_onnx_along(n, n->in[1], 1, x.rank));
+    n->out[0] = veer_add(n->b, y, veer_onnx_along(n, n->in[2], 1, x.rank));
+    for (int i = 1; i < 3 && i < n->out_count && veer_onnx_ok(n); i++) {
+        veer_value_t running = n->in[2 + i], now = i == 1 ? mean : variance;
+        veer_type_t type = veer_onnx_type(n, running);
+        now = veer_mul_c(n->b, veer_cast(n->b, veer_reshape_like(n->b, now, &type), type.dtype), 1 - momentum);
+        n->out[i] = veer_add(n->b, veer_mul_c(n->b, running, momentum), now);
+    }
+}
+
 /* Inference: x * s + (bias - mean * s), s = scale / sqrt(var + eps); two small vectors that are folded. */
 void veer_onnx_batch_norm(veer_onnx_node_t *n) {
     veer_type_t x = veer_onnx_in_type(n, 0);
     double eps = veer_onnx_attr_float(n, "epsilon", 1e-5);
     bool training = veer_onnx_attr_int(n, "training_mode", 0) || (n->opset < 7 && !veer_onnx_attr_int(n, "is_test", 0));
+    if (training && n->opset >= 14 && x.rank >= 2) {
+        batch_norm_training(n, eps);
+        return;
+    }
+    for (int i = 1; i < n->out_count; i++) training |= veer_onnx_wants(n, i);
     if (training || (n->opset < 9 && !veer_onnx_attr_int(n, "spatial", 1))) {
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "training mode and spatial=0 are not supported");
+        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "training mode before operator set 14 and spatial=0 are not supported");
         return;
     }
     int64_t dims[VEER_MAX_RANK] = {x.rank > 1 ? x.dims[1] : 1};

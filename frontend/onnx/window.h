@@ -16,5 +16,7 @@ typedef struct veer_onnx_window_s {
 bool veer_onnx_window_read(veer_onnx_node_t *n, veer_value_t weight, veer_onnx_window_t *out_window);
 /* Pads so that there is one output per stride. */
 void veer_onnx_window_same(veer_onnx_window_t *w, const int64_t *space);
+/* A convolution with the attributes of the node, whose first input has the shape of `input`. */
+veer_value_t veer_onnx_conv_of(veer_onnx_node_t *n, veer_value_t input, veer_value_t weight, veer_value_t bias);
 
 #endif

@@ -482,3 +482,80 @@ const veer_op_def_t veer_op_scatter_add = {
     .grad = scatter_add_grad,
     .tol_f32 = {.abs = 1e-5, .rel = 1e-5}, /* sums of up to about 100 terms of order 1 */
 };
+
+static bool is_mode(const char *mode, const char *name) {
+    return !strcmp(mode, name);
+}
+
+static veer_status_t scatter_reduce_infer(veer_infer_t *c) {
+    const char *mode = veer_infer_string(c, "mode");
+    if (!is_mode(mode, "mul") && !is_mode(mode, "min") && !is_mode(mode, "max"))
+        return veer_error(VEER_ERR_UNSUPPORTED, "mode is \"%s\", expected \"mul\", \"min\" or \"max\"", mode);
+    return scatter_add_infer(c);
+}
+
+static veer_value_t scatter_like(veer_builder_t *b, const veer_grad_t *g, veer_op_t op, veer_value_t data,
+                                 veer_value_t updates) {
+    veer_named_attr_t axis = VEER_INT("axis", veer_node_int(g->graph, g->node, "axis"));
+    veer_named_attr_t mode = VEER_STRING("mode", veer_node_string(g->graph, g->node, "mode"));
+    if (op == VEER_OP_SCATTER_ADD) mode.name = NULL;
+    return veer_build(b, op, VEER_IN(data, g->in[1], updates), VEER_ATTRS(axis, mode));
+}
+
+static veer_value_t gather_like(veer_builder_t *b, const veer_grad_t *g, veer_value_t data) {
+    int64_t axis = veer_node_int(g->graph, g->node, "axis");
+    return veer_build(b, VEER_OP_GATHER_ELEMENTS, VEER_IN(data, g->in[1]), VEER_ATTRS(VEER_INT("axis", axis)));
+}
+
+/* The m elements of data and updates that equal y get d / m each. */
+static void scatter_extremum_grad(veer_builder_t *b, veer_grad_t *g) {
+    veer_dtype_t dtype = veer_grad_in_type(g, 0).dtype;
+    veer_value_t own = veer_cast(b, veer_equal(b, g->in[0], g->out[0]), dtype);
+    veer_value_t hit = veer_cast(b, veer_equal(b, g->in[2], gather_like(b, g, g->out[0])), dtype);
+    veer_value_t d = veer_div(b, g->d_out[0], scatter_like(b, g, VEER_OP_SCATTER_ADD, own, hit));
+    if (g->need[0]) g->d_in[0] = veer_mul(b, own, d);
+    if (g->need[2]) g->d_in[2] = veer_mul(b, hit, gather_like(b, g, d));
+}
+
+/* As for reduce_prod: p is the product with 1 in place of zeros; a factor's derivative is p over the factor where no
+ * other factor is zero, else 0. */
+static void scatter_mul_grad(veer_builder_t *b, veer_grad_t *g) {
+    veer_dtype_t dtype = veer_grad_in_type(g, 0).dtype;
+    veer_value_t zero = veer_const_scalar(b, dtype, 0), one = veer_const_scalar(b, dtype, 1);
+    veer_value_t none[2], safe[2];
+    for (int i = 0; i < 2; i++) {
+        veer_value_t is_zero = veer_equal(b, g->in[2 * i], zero);
+        none[i] = veer_cast(b, is_zero, dtype);
+        safe[i] = veer_where(b, is_zero, one, g->in[2 * i]);
+    }
+    veer_value_t p = veer_mul(b, g->d_out[0], scatter_like(b, g, VEER_OP_SCATTER_REDUCE, safe[0], safe[1]));
+    veer_value_t zeros = scatter_like(b, g, VEER_OP_SCATTER_ADD, none[0], none[1]);
+    for (int i = 0; i < 2; i++) {
+        if (!g->need[2 * i]) continue;
+        veer_value_t others = veer_sub(b, i ? gather_like(b, g, zeros) : zeros, none[i]);
+        veer_value_t share = veer_div(b, i ? gather_like(b, g, p) : p, safe[i]);
+        g->d_in[2 * i] = veer_where(b, veer_equal(b, others, zero), share, zero);
+    }
+}
+
+static veer_status_t scatter_reduce_grad(veer_builder_t *b, veer_grad_t *g) {
+    if (is_mode(veer_node_string(g->graph, g->node, "mode"), "mul"))
+        scatter_mul_grad(b, g);
+    else
+        scatter_extremum_grad(b, g);
+    return veer_builder_status(b);
+}
+const veer_op_def_t veer_op_scatter_reduce = {
+    .name = "scatter_reduce",
+    .doc = "As scatter_add, but y[i, indices[i, j, ...], ...] becomes its product with updates[i, j, ...] (mode "
+           "\"mul\"), or the smaller or larger of the two (\"min\", \"max\"; NaN where there is one). Equal "
+           "elements share the gradient of min and max.",
+    .in = {{"data", VEER_NUMERIC}, {"indices", VEER_INDEX}, {"updates", VEER_NUMERIC}},
+    .out = {{"y", VEER_NUMERIC}},
+    .attrs = {{"axis", VEER_ATTR_INT, .default_int = 0, .doc = "dimension that the indices select from"},
+              {"mode", VEER_ATTR_STRING, .required = true, .doc = "\"mul\", \"min\" or \"max\""}},
+    .traits = VEER_PURE,
+    .infer = scatter_reduce_infer,
+    .grad = scatter_reduce_grad,
+    .tol_f32 = {.abs = 1.2e-38, .rel = 1e-5}, /* one rounding per factor, up to about 100 factors */
+};

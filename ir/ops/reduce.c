@@ -193,6 +193,43 @@ const veer_op_def_t veer_op_arg_max = {
     .tol_f32 = VEER_TOL_EXACT,
 };
 
+/* ---- top_k ---- */
+static veer_status_t top_k_infer(veer_infer_t *c) {
+    int axis = 0;
+    int64_t k = veer_infer_int(c, "k");
+    VEER_TRY(veer_check_axis(veer_infer_int(c, "axis"), c->in[0].rank, &axis));
+    if (k < 0 || k > c->in[0].dims[axis])
+        return veer_error(VEER_ERR_UNSUPPORTED, "k is %lld, expected 0 to %lld, the size of dimension %d", (long long)k,
+                          (long long)c->in[0].dims[axis], axis);
+    c->out[0] = c->in[0];
+    c->out[0].dims[axis] = k;
+    c->out[1] = c->out[0];
+    c->out[1].dtype = VEER_DTYPE_I64;
+    return veer_type_check(&c->out[1]);
+}
+static veer_status_t top_k_grad(veer_builder_t *b, veer_grad_t *g) {
+    /* each cotangent goes to the element that was taken */
+    if (!g->d_out[0].i) return veer_ok(); /* only the indices matter: they are piecewise constant */
+    veer_value_t zeros = veer_zeros(b, veer_grad_in_type(g, 0));
+    g->d_in[0] = veer_build(b, VEER_OP_SCATTER_ADD, VEER_IN(zeros, g->out[1], g->d_out[0]),
+                            VEER_ATTRS(VEER_INT("axis", veer_node_int(g->graph, g->node, "axis"))));
+    return veer_builder_status(b);
+}
+const veer_op_def_t veer_op_top_k = {
+    .name = "top_k",
+    .doc = "The k largest elements of x along `axis` (the smallest for largest = 0), most extreme first, and their "
+           "indices; of equals the first comes first. A NaN counts as the most extreme.",
+    .in = {{"x", VEER_NUMERIC}},
+    .out = {{"y", VEER_NUMERIC}, {"indices", VEER_INDEX}},
+    .attrs = {{"axis", VEER_ATTR_INT, .default_int = 0, .doc = "dimension to search"},
+              {"k", VEER_ATTR_INT, .required = true, .doc = "how many"},
+              {"largest", VEER_ATTR_INT, .default_int = 1, .doc = "0: the smallest elements"}},
+    .traits = VEER_PURE,
+    .infer = top_k_infer,
+    .grad = top_k_grad,
+    .tol_f32 = VEER_TOL_EXACT,
+};
+
 /* ---- cumsum ---- */
 static veer_status_t cumsum_infer(veer_infer_t *c) {
     int axis = 0;

@@ -171,6 +171,22 @@ const veer_op_def_t veer_op_cos = {
 };
 
 /* ---- activations ---- */
+static veer_status_t atan_grad(veer_builder_t *b, veer_grad_t *g) {
+    /* dy/dx = 1 / (1 + x^2) */
+    g->d_in[0] = veer_div(b, g->d_out[0], veer_add_c(b, veer_mul(b, g->in[0], g->in[0]), 1));
+    return veer_builder_status(b);
+}
+const veer_op_def_t veer_op_atan = {
+    .name = "atan",
+    .doc = "y = the angle in [-pi/2, pi/2] whose tangent is x.",
+    .in = {{"x", VEER_FLOAT_ONLY}},
+    .out = {{"y", VEER_FLOAT_ONLY}},
+    .traits = UNARY,
+    .infer = veer_infer_same,
+    .grad = atan_grad,
+    .tol_f32 = VEER_TOL_ULPS(4),
+};
+
 static veer_status_t tanh_grad(veer_builder_t *b, veer_grad_t *g) {
     /* dy/dx = 1 - y^2 */
     veer_value_t y = g->out[0];

@@ -112,6 +112,29 @@ static void compare(const case_t *c, int output, const veer_tensor_t *got) {
     }
 }
 
+/* Its stored outputs were made with epsilon 0.01; the model has none, which means 1e-6. */
+static bool is_wrong(const case_t *c) {
+    return strstr(c->folder, "/test_adam_multiple") != NULL;
+}
+
+/* Random outputs: their type, and that a number may be drawn at all. Dropout's and Bernoulli's are 0, or (up to the
+ * scale) one value each. */
+static bool is_random(const case_t *c) {
+    return strstr(c->folder, "bernoulli") || strstr(c->folder, "training_dropout");
+}
+
+static void check_support(const case_t *c, int output, const veer_tensor_t *got) {
+    const veer_tensor_t *want = &c->want.tensor[output], *x = &c->in.tensor[0];
+    double ratio = c->in.count > 1 ? veer_load_double(&c->in.tensor[1], 0) : 0;
+    assert_true(veer_type_equal(&got->type, &want->type));
+    for (int64_t i = 0; i < veer_type_count(&want->type); i++) {
+        double y = veer_load_double(got, i), kept = 1;
+        if (strstr(c->folder, "dropout") && output == 0) kept = veer_load_double(x, i) / (1 - ratio);
+        if (y != 0 && fabs(y - kept) > 1e-5 * fabs(kept))
+            fail_msg("%s: output %d, element %lld is %g, expected 0 or %g", c->folder, output, (long long)i, y, kept);
+    }
+}
+
 static void check_outputs(case_t *c) {
     veer_region_t body = veer_func_body(c->g, c->func);
     int count = veer_region_result_count(c->g, body), arg_count = veer_region_arg_count(c->g, body);
@@ -125,7 +148,11 @@ static void check_outputs(case_t *c) {
     }
     veer_status_t status = veer_reference_eval(c->g, c->func, args, arg_count, memory(), got, count);
     if (status) fail_msg("%s: %s", c->folder, veer_status_message(status, 0));
-    for (int i = 0; i < count && i < c->want.count; i++) compare(c, i, &got[i]);
+    for (int i = 0; i < count && i < c->want.count; i++)
+        if (is_random(c))
+            check_support(c, i, &got[i]);
+        else
+            compare(c, i, &got[i]);
     for (int i = 0; i < count; i++) veer_free(memory(), got[i].data);
 }
 
@@ -151,7 +178,7 @@ static void check_export(case_t *c) {
 static bool check_case(case_t *c) {
     bool readable = read_tensors(c->folder, "input", &c->in) && read_tensors(c->folder, "output", &c->want),
          done = false;
-    if (readable) {
+    if (readable && !is_wrong(c)) {
         complete_names(c);
         veer_status_t status = import(c, c->model, false);
         if (veer_status_code(status) == VEER_ERR_UNSUPPORTED &&
@@ -196,7 +223,7 @@ static void check_folder(const char *folder, int at_least) {
 
 static void test_nodes(void **state) {
     (void)state;
-    check_folder(DATA "node", 760);
+    check_folder(DATA "node", 893);
 }
 static void test_pytorch(void **state) {
     (void)state;

@@ -151,6 +151,24 @@ static void elements_by_index(void **state) {
                  "updates are f64[2,1]");
 }
 
+static void scatter_reduce_joins(void **state) {
+    (void)state;
+    op_row_t c = {"scatter_reduce",
+                  VEER_OP_SCATTER_REDUCE,
+                  {VALUES(VEER_DTYPE_I32, WANT(1, 2, 3, 4), 4), VALUES(VEER_DTYPE_I64, WANT(1, 1, -1), 3),
+                   VALUES(VEER_DTYPE_I32, WANT(5, -7, 3), 3)},
+                  {VEER_STRING("mode", "mul")}};
+    expect_values(&c, I32(4), WANT(1, -70, 3, 12), 0);
+    c.attrs[0] = VEER_STRING("mode", "min");
+    expect_values(&c, I32(4), WANT(1, -7, 3, 3), 0);
+    c.attrs[0] = VEER_STRING("mode", "max");
+    expect_values(&c, I32(4), WANT(1, 5, 3, 4), 0);
+    c.in[0].type.dtype = c.in[2].type.dtype = VEER_DTYPE_F32;
+    expect_values(&c, VEER_TYPE(VEER_DTYPE_F32, 4), WANT(1, 5, 3, 4), 0);
+    c.attrs[0] = VEER_STRING("mode", "sub");
+    expect_error(&c, "mode is \"sub\"");
+}
+
 /* 2^24 + 1 + 1 in f32, rounded once. */
 static void scatter_add_sums_in_double(void **state) {
     (void)state;
@@ -187,12 +205,13 @@ static void all_types_move(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reshape_keeps_order), cmocka_unit_test(transpose_permutes),
-        cmocka_unit_test(broadcast_repeats),   cmocka_unit_test(slice_steps),
-        cmocka_unit_test(concat_joins),        cmocka_unit_test(pad_modes),
-        cmocka_unit_test(gather_selects),      cmocka_unit_test(bad_indices_are_errors),
-        cmocka_unit_test(elements_by_index),   cmocka_unit_test(step_slice_takes_a_row),
-        cmocka_unit_test(all_types_move),      cmocka_unit_test(scatter_add_sums_in_double),
+        cmocka_unit_test(reshape_keeps_order),  cmocka_unit_test(transpose_permutes),
+        cmocka_unit_test(broadcast_repeats),    cmocka_unit_test(slice_steps),
+        cmocka_unit_test(concat_joins),         cmocka_unit_test(pad_modes),
+        cmocka_unit_test(gather_selects),       cmocka_unit_test(bad_indices_are_errors),
+        cmocka_unit_test(elements_by_index),    cmocka_unit_test(step_slice_takes_a_row),
+        cmocka_unit_test(all_types_move),       cmocka_unit_test(scatter_add_sums_in_double),
+        cmocka_unit_test(scatter_reduce_joins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

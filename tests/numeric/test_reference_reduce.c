@@ -121,6 +121,22 @@ static void arg_max_chooses(void **state) {
     expect_error(&(op_row_t){"arg_max", VEER_OP_ARG_MAX, {ANY(0)}}, "no largest");
 }
 
+/* Result 1 holds the places; equals keep their order, NaN is the most extreme. */
+static void top_k_sorts(void **state) {
+    (void)state;
+    op_row_t c = {"top_k",
+                  VEER_OP_TOP_K,
+                  {VALUES(VEER_DTYPE_F32, WANT(1, 5, 5, 2, 4, NAN, 7, 4), 2, 4)},
+                  {VEER_INT("axis", 1), VEER_INT("k", 3)}};
+    expect_values(&c, VEER_TYPE(VEER_DTYPE_F32, 2, 3), WANT(5, 5, 2, NAN, 7, 4), 0);
+    c.attrs[2] = VEER_INT("largest", 0);
+    expect_values(&c, VEER_TYPE(VEER_DTYPE_F32, 2, 3), WANT(1, 2, 5, NAN, 4, 4), 0);
+    op_row_t columns = {
+        "top_k", VEER_OP_TOP_K, {VALUES(VEER_DTYPE_U64, WANT(1, 9, 0x1p63, 2), 2, 2)}, {VEER_INT("k", 2)}};
+    expect_values(&columns, VEER_TYPE(VEER_DTYPE_U64, 2, 2), WANT(0x1p63, 9, 1, 2), 0);
+    expect_error(&(op_row_t){"top_k", VEER_OP_TOP_K, {ANY(3)}, {VEER_INT("k", 4)}}, "k is 4, expected 0 to 3");
+}
+
 static void expect_cumsum(int exclusive, int reverse, const double *want) {
     op_row_t c = {"cumsum",
                   VEER_OP_CUMSUM,
@@ -143,6 +159,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_axes),          cmocka_unit_test(integers_and_nan), cmocka_unit_test(f32_sums_in_double),
         cmocka_unit_test(nothing_to_reduce), cmocka_unit_test(arg_max_chooses),  cmocka_unit_test(cumsum_directions),
+        cmocka_unit_test(top_k_sorts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,7 @@ static const struct {
     {VEER_OP_RECIPROCAL, FILL_ANY, reciprocal_l},
     {VEER_OP_SIN, FILL_ANY, sinl},
     {VEER_OP_COS, FILL_ANY, cosl},
+    {VEER_OP_ATAN, FILL_ANY, atanl},
     {VEER_OP_TANH, FILL_ANY, tanhl},
     {VEER_OP_SIGMOID, FILL_ANY, sigmoid_l},
     {VEER_OP_SOFTPLUS, FILL_ANY, softplus_l},
