@@ -77,6 +77,7 @@ double veer_fx_point_cost(const veer_fx_point_t *p) {
     case VEER_OP_COS:
     case VEER_OP_ERF:
     case VEER_OP_GELU:
+    case VEER_OP_ATAN:
     case VEER_OP_TANH:
     case VEER_OP_SOFTPLUS: return 30;
     case VEER_OP_EXP:

@@ -142,6 +142,20 @@ static val_t erf_f32(veer_emit_t *e, val_t x) {
     return pick(e, cmp(e, LLVMRealOLT, a, 0.95), small, with_sign(e, large, x));
 }
 
+/* atan x = b + atan t: |x| <= tan(pi/8) t = x, b = 0; to tan(3 pi/8) t = (x - 1) / (x + 1), b = pi/4; beyond
+ * t = -1 / x, b = pi/2. Then t + t^3 p(t^2), error 2^-30. */
+static val_t atan_f32(veer_emit_t *e, val_t x) {
+    static const double p[] = {-0.333333164, 0.199984878, -0.142438322, 0.105958804, -0.0608314201};
+    val_t a = magnitude(e, x), one = k(e, x, 1.0);
+    val_t middle = cmp(e, LLVMRealOGT, a, 0.414213562), large = cmp(e, LLVMRealOGT, a, 2.41421356);
+    val_t up = pick(e, large, k(e, x, -1.0), pick(e, middle, sub(e, a, one), a));
+    val_t down = pick(e, large, a, pick(e, middle, add(e, a, one), one));
+    val_t base = pick(e, large, k(e, x, M_PI_2), pick(e, middle, k(e, x, M_PI_4), k(e, x, 0.0)));
+    val_t t = quot(e, up, down), z = mul(e, t, t);
+    val_t y = veer_emit_fma(e, mul(e, t, z), veer_vmath_polynomial(e, z, p, COUNT(p)), t);
+    return with_sign(e, add(e, base, y), x);
+}
+
 /* x + x^3 p(x^2), error 2^-32. */
 LLVMValueRef veer_vmath_sin_reduced(veer_emit_t *e, LLVMValueRef r) {
     static const double p[] = {-0.166666672, 0.0083333794, -0.00019853079, 2.8328061e-06};
@@ -374,6 +388,7 @@ bool veer_vmath_has(veer_op_t op) {
     case VEER_OP_LOG:
     case VEER_OP_SIN:
     case VEER_OP_COS:
+    case VEER_OP_ATAN:
     case VEER_OP_TANH:
     case VEER_OP_SIGMOID:
     case VEER_OP_SOFTPLUS:
@@ -396,6 +411,7 @@ static LLVMValueRef unary(veer_emit_t *e, veer_op_t op, val_t x) {
     case VEER_OP_RECIPROCAL: return quot(e, k(e, x, 1.0), x);
     case VEER_OP_SIN: return sin_f32(e, x, 0);
     case VEER_OP_COS: return sin_f32(e, x, 1);
+    case VEER_OP_ATAN: return atan_f32(e, x);
     case VEER_OP_TANH: return tanh_f32(e, x);
     case VEER_OP_SIGMOID: return over_one_plus_exp(e, k(e, x, 1.0), neg(e, x));
     case VEER_OP_SOFTPLUS: return softplus_f32(e, x);

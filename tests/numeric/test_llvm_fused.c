@@ -238,11 +238,11 @@ enum { SIZE_COUNT = (int)(sizeof SIZES / sizeof *SIZES) };
 
 static void unary_ops(void **state) {
     suite_t *s = *state;
-    static const veer_op_t ops[] = {VEER_OP_NEG,  VEER_OP_ABS,     VEER_OP_SIGN,       VEER_OP_EXP,  VEER_OP_LOG,
-                                    VEER_OP_SQRT, VEER_OP_RSQRT,   VEER_OP_RECIPROCAL, VEER_OP_SIN,  VEER_OP_COS,
-                                    VEER_OP_TANH, VEER_OP_SIGMOID, VEER_OP_SOFTPLUS,   VEER_OP_ERF,  VEER_OP_RELU,
-                                    VEER_OP_SILU, VEER_OP_GELU,    VEER_OP_FLOOR,      VEER_OP_CEIL, VEER_OP_ROUND,
-                                    VEER_OP_ISNAN};
+    static const veer_op_t ops[] = {VEER_OP_NEG,   VEER_OP_ABS,   VEER_OP_SIGN,       VEER_OP_EXP,      VEER_OP_LOG,
+                                    VEER_OP_SQRT,  VEER_OP_RSQRT, VEER_OP_RECIPROCAL, VEER_OP_SIN,      VEER_OP_COS,
+                                    VEER_OP_ATAN,  VEER_OP_TANH,  VEER_OP_SIGMOID,    VEER_OP_SOFTPLUS, VEER_OP_ERF,
+                                    VEER_OP_RELU,  VEER_OP_SILU,  VEER_OP_GELU,       VEER_OP_FLOOR,    VEER_OP_CEIL,
+                                    VEER_OP_ROUND, VEER_OP_ISNAN};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         veer_builder_t b = begin(s, veer_op_name(ops[i]), 1e-6, 1e-6);
         veer_value_t x = arg(s, VEER_TYPE(VEER_DTYPE_F32, pick(s, SIZES, SIZE_COUNT), pick(s, SIZES, SIZE_COUNT)));

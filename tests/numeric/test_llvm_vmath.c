@@ -61,6 +61,7 @@ static double relu_exact(double x) {
 static const math_case_t CASES[] = {
     {"exp", VEER_LLVM_PROBE_UNARY, VEER_OP_EXP, exp, -105, 90, 2, 0x1p-126, 0},
     {"log", VEER_LLVM_PROBE_UNARY, VEER_OP_LOG, log, 0.4, 2.5, 2, 0, 0},
+    {"atan", VEER_LLVM_PROBE_UNARY, VEER_OP_ATAN, atan, -20, 20, 3, 0x1p-126, 0},
     {"tanh", VEER_LLVM_PROBE_UNARY, VEER_OP_TANH, tanh, -10, 10, 2, 0x1p-126, 0},
     {"erf", VEER_LLVM_PROBE_UNARY, VEER_OP_ERF, erf, -5, 5, 2, 0x1p-126, 0},
     {"sin", VEER_LLVM_PROBE_UNARY, VEER_OP_SIN, sin, -300, 300, 2, 0x1p-126, 0},
