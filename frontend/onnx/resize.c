@@ -1,13 +1,10 @@
 /* Resize and Upsample: output sizes from scales or sizes, and the scale that coordinates use. */
-#include "frontend/onnx/node.h"
+#include "frontend/onnx/resize.h"
 
 #include <math.h>
 #include <string.h>
 
-typedef struct {
-    int64_t dims[VEER_MAX_RANK];
-    double scales[VEER_MAX_RANK];
-} target_t;
+typedef veer_onnx_resize_t target_t;
 
 static void build(veer_onnx_node_t *n, const target_t *to, const char *coordinate, const char *nearest) {
     int rank = veer_onnx_in_type(n, 0).rank;
@@ -75,9 +72,7 @@ static bool corners_by_scale(const veer_type_t *x, const char *coordinate, targe
     return true;
 }
 
-static bool supported(veer_onnx_node_t *n, const veer_type_t *x, const target_t *to, const char *coordinate) {
-    if (!strcmp(coordinate, "tf_crop_and_resize"))
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "coordinate_transformation_mode 'tf_crop_and_resize' is not supported");
+static bool supported(veer_onnx_node_t *n, const veer_type_t *x, const target_t *to) {
     for (int i = 0; i < x->rank && veer_onnx_attr_int(n, "antialias", 0); i++)
         if (to->scales[i] < 1) veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "antialias when scaling down is not supported");
     return veer_onnx_ok(n);
@@ -107,7 +102,10 @@ void veer_onnx_resize(veer_onnx_node_t *n) {
     } else {
         apply_sizes(n, &x, sizes, sizes_count, axes, &to);
     }
-    if (veer_onnx_ok(n) && supported(n, &x, &to, coordinate))
+    if (!veer_onnx_ok(n) || !supported(n, &x, &to)) return;
+    if (!strcmp(coordinate, "tf_crop_and_resize") || !strcmp(coordinate, "tf_half_pixel_for_nn"))
+        veer_onnx_resize_roi(n, &to, count > 0, coordinate);
+    else
         build(n, &to, coordinate, old ? "floor" : veer_onnx_attr_string(n, "nearest_mode", "round_prefer_floor"));
 }
 

@@ -223,7 +223,7 @@ static void check_folder(const char *folder, int at_least) {
 
 static void test_nodes(void **state) {
     (void)state;
-    check_folder(DATA "node", 893);
+    check_folder(DATA "node", 895);
 }
 static void test_pytorch(void **state) {
     (void)state;

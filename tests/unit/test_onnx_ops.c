@@ -318,6 +318,83 @@ static const row_t rows[] = {
      {{ARG, S4(1, 4, 1, 1), {1, 2, 3, 4}}},
      S4(1, 1, 2, 2),
      {1, 2, 3, 4}},
+    {"top k by attribute", "TopK", 1, "k=2 axis=0", {{ARG, S1(4), {1, 4, 2, 3}}}, S1(2), {4, 3}},
+    {"top k of the smallest", "TopK", 11, "largest=0", {{ARG, S1(4), {1, 4, 2, 3}}, {INTS, S1(1), {2}}}, S1(2), {1, 2}},
+    {"scatter the larger",
+     "ScatterElements",
+     18,
+     "reduction=max",
+     {{ARG, S1(3), {1, 5, 2}}, {INTS, S1(3), {0, 1, -1}}, {WEIGHT, S1(3), {3, 4, 7}}},
+     S1(3),
+     {3, 5, 7}},
+    {"scatter slices of a product",
+     "ScatterND",
+     16,
+     "reduction=mul",
+     {{ARG, S2(2, 1), {3, 5}}, {INTS, S2(2, 1), {1, 1}}, {WEIGHT, S2(2, 1), {2, 4}}},
+     S2(2, 1),
+     {3, 40}},
+    {"trace", "Einsum", 12, "equation=ii->", {{ARG, S2(2, 2), {1, 2, 3, 4}}}, 0, {0}, {5}},
+    {"arc sine at the ends", "Asin", 7, "", {{ARG, S1(3), {-1, 0, 1}}}, S1(3), {-1.5707963, 0, 1.5707963}},
+    {"arc cosine at the ends", "Acos", 7, "", {{ARG, S1(3), {-1, 0, 1}}}, S1(3), {3.1415927, 1.5707963, 0}},
+    {"sample along a line",
+     "GridSample",
+     20,
+     "mode=linear padding_mode=border align_corners=1",
+     {{ARG, S3(1, 1, 3), {1, 2, 4}}, {WEIGHT, S3(1, 3, 1), {-1, 0.5, 7}}},
+     S3(1, 1, 3),
+     {1, 3, 4}},
+    {"dequantise by blocks",
+     "DequantizeLinear",
+     21,
+     "axis=0 block_size=2",
+     {{ARG, S1(4), {1, 2, 3, 4}}, {WEIGHT, S1(2), {10, 100}}},
+     S1(4),
+     {10, 20, 300, 400}},
+    {"Fourier transform along an axis as input",
+     "DFT",
+     20,
+     "",
+     {{ARG, S3(1, 2, 1), {1, 3}}, ABSENT, {INTS, 0, {0}, {1}}},
+     S3(1, 2, 2),
+     {4, 0, -2, 0}},
+    {"determinant with an exchange of rows", "Det", 11, "", {{ARG, S2(2, 2), {1, 2, 3, 4}}}, 0, {0}, {-2}},
+    {"determinant of a singular matrix", "Det", 11, "", {{ARG, S2(2, 2), {0, 2, 0, 4}}}, 0, {0}, {0}},
+    {"gated unit, reset after the product",
+     "GRU",
+     14,
+     "hidden_size=1 linear_before_reset=1",
+     {{ARG, S3(1, 1, 1), {1}}, {WEIGHT, S3(1, 3, 1), {0, 0, 1}}, {WEIGHT, S3(1, 3, 1), {0, 0, 0}}},
+     S4(1, 1, 1, 1),
+     {0.38079708}}, /* tanh(1) / 2 */
+    {"reverse network",
+     "RNN",
+     14,
+     "hidden_size=1 direction=reverse activations=Relu",
+     {{ARG, S3(2, 1, 1), {1, 2}}, {WEIGHT, S3(1, 1, 1), {1}}, {WEIGHT, S3(1, 1, 1), {1}}},
+     S4(2, 1, 1, 1),
+     {3, 2}},
+    {"resize without the shift of half a pixel",
+     "Resize",
+     11,
+     "coordinate_transformation_mode=tf_half_pixel_for_nn nearest_mode=floor",
+     {{ARG, S1(4), {1, 2, 3, 4}}, {WEIGHT, S1(0), {0}}, {WEIGHT, S1(1), {0.5}}},
+     S1(2),
+     {2, 4}},
+    {"resize a part",
+     "Resize",
+     13,
+     "coordinate_transformation_mode=tf_crop_and_resize mode=linear extrapolation_value=9f",
+     {{ARG, S1(3), {1, 2, 4}}, {WEIGHT, S1(2), {0.5, 1.5}}, ABSENT, {INTS, S1(1), {3}}},
+     S1(3),
+     {2, 4, 9}},
+    {"batch normalisation in training",
+     "BatchNormalization",
+     15,
+     "training_mode=1 epsilon=0f",
+     {{ARG, S2(2, 1), {1, 3}}, {WEIGHT, S1(1), {2}}, {WEIGHT, S1(1), {1}}, {WEIGHT, S1(1), {0}}, {WEIGHT, S1(1), {1}}},
+     S2(2, 1),
+     {-1, 3}},
 };
 /* clang-format on */
 enum { ROW_COUNT = sizeof rows / sizeof *rows };
@@ -337,7 +414,8 @@ static bytes_t read_attr(const char *at, size_t length) {
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         list |= strlen(lists[i]) == name && !strncmp(at, lists[i], name);
     put_bytes(&a, 1, at, name);
-    if (!number) put_bytes(&a, 4, value, (size_t)(end - value));
+    bool texts = name == strlen("activations") && !strncmp(at, "activations", name);
+    if (!number) put_bytes(&a, texts ? 9 : 4, value, (size_t)(end - value));
     for (char *next; number && value < end; value = next + strspn(next, "f,")) {
         float f = strtof(value, &next);
         if (!real) put_int(&a, list ? 8 : 3, (int64_t)f);
@@ -347,7 +425,7 @@ static bytes_t read_attr(const char *at, size_t length) {
             a.size += 4;
         }
     }
-    put_int(&a, 20, !number ? 3 : real ? (list ? 6 : 1) : list ? 7 : 2);
+    put_int(&a, 20, texts ? 8 : !number ? 3 : real ? (list ? 6 : 1) : list ? 7 : 2);
     return a;
 }
 
