@@ -19,7 +19,7 @@
  * backend gets what it cannot do without and nothing else, so that it can check the rest. */
 static const char IMPORTED[] =
     "inline,fold,cse,dce,recognize-silu,recognize-gelu,recognize-layer-norm,recognize-rms-norm,"
-    "recognize-group-norm,recognize-attention,dce";
+    "recognize-group-norm,recognize-attention,dce,raise-slice,dce";
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,transpose-matmul,hoist,cse,dce,"
                                 "fuse-contraction,fuse,dce";
 static const char PLAIN[] = "inline,gradient,dce";

@@ -65,9 +65,12 @@ static tensors_t arguments(const veer_graph_t *g, veer_func_t func, uint64_t see
     return s;
 }
 
-static veer_status_t build(uint64_t seed, const char *passes, veer_graph_t **out_g, veer_func_t *out_f) {
+/* `before`: passes over every function, as over imported models. */
+static veer_status_t build(uint64_t seed, const char *before, const char *passes, veer_graph_t **out_g,
+                           veer_func_t *out_f) {
     VEER_TRY(veer_graph_create(memory(), out_g));
     VEER_TRY(random_program(*out_g, seed, out_f));
+    VEER_TRY(veer_run_passes(*out_g, VEER_NO_FUNC, before, NULL));
     return veer_run_passes(*out_g, *out_f, passes, NULL);
 }
 
@@ -77,7 +80,7 @@ static veer_status_t build(uint64_t seed, const char *passes, veer_graph_t **out
 static veer_status_t evaluate(uint64_t seed, float moved, tensors_t *out, int *out_nodes) {
     veer_graph_t *g = NULL;
     veer_func_t f;
-    veer_status_t status = build(seed, "inline,gradient,dce", &g, &f);
+    veer_status_t status = build(seed, "", "inline,gradient,dce", &g, &f);
     if (!status) {
         tensors_t in = arguments(g, f, seed, moved);
         out->count = veer_region_result_count(g, veer_func_body(g, f));
@@ -111,7 +114,8 @@ static veer_status_t compiled(uint64_t seed, const char *backend, const char *pa
     veer_plan_t *plan = NULL;
     veer_exec_t *exec = NULL;
     veer_compile_options_t options = {.backend = backend, .passes = passes};
-    veer_status_t status = build(seed, "", &g, &f);
+    bool plain = !strcmp(backend, "reference") && !passes;
+    veer_status_t status = build(seed, plain ? "" : "raise-slice,dce", "", &g, &f);
     tensors_t in = {.count = 0};
     if (!status) {
         in = arguments(g, f, seed, 0);
@@ -161,8 +165,8 @@ static veer_status_t near(const tensors_t *got, const tensors_t *want, const ten
     return veer_ok();
 }
 
-static const char OPTIMISED[] =
-    "inline,gradient,fold,cse,dce,sink-broadcast,fold,cse,dce,hoist,cse,dce,fuse-contraction,fuse,dce";
+static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,transpose-matmul,"
+                                "hoist,cse,dce,fuse-contraction,fuse,dce";
 
 static veer_status_t check_seed(uint64_t seed) {
     tensors_t want = {.count = 0}, moved = {.count = 0}, got[6] = {{.count = 0}};
@@ -188,7 +192,7 @@ static void show(uint64_t seed) {
     veer_graph_t *g = NULL;
     veer_func_t f;
     char *text = NULL;
-    veer_status_t status = build(seed, "inline,gradient,dce", &g, &f);
+    veer_status_t status = build(seed, "", "inline,gradient,dce", &g, &f);
     if (!status) status = veer_print(g, memory(), &text);
     if (!status) printf("%s\n", text);
     veer_status_free(status);
