@@ -20,13 +20,21 @@
 static const char IMPORTED[] =
     "inline,fold,cse,dce,recognize-silu,recognize-gelu,recognize-layer-norm,recognize-rms-norm,"
     "recognize-group-norm,recognize-attention,dce,raise-slice,dce";
-static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,transpose-matmul,hoist,cse,dce,"
-                                "fuse-contraction,fuse,dce";
+static const char OPTIMISED[] =
+    "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,transpose-matmul,hoist,cse,dce,"
+    "fuse-contraction,fuse,dce";
 static const char PLAIN[] = "inline,gradient,dce";
 
-#ifdef VEER_WITH_ONEDNN
+#if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN
 static bool accepts_contraction(const veer_graph_t *g, veer_node_t n, char *reason, size_t size) {
-    return veer_onednn_supports(g, n, reason, size);
+    bool accepts = false;
+#ifdef VEER_WITH_LLVM
+    accepts = veer_llvm_matmul_supports(g, n, reason, size);
+#endif
+#ifdef VEER_WITH_ONEDNN
+    accepts = accepts || veer_onednn_supports(g, n, reason, size);
+#endif
+    return accepts;
 }
 #endif
 #ifdef VEER_WITH_LLVM
@@ -36,7 +44,7 @@ static bool accepts_cluster(const veer_graph_t *g, veer_node_t n, char *reason, 
 #endif
 
 static const veer_fuse_target_t target = {
-#ifdef VEER_WITH_ONEDNN
+#if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN
     .accepts_contraction = accepts_contraction,
 #endif
 #ifdef VEER_WITH_LLVM

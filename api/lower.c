@@ -29,6 +29,8 @@ enum { REASON_BYTES = 256, LABEL_BYTES = 160 };
 typedef struct choice_s {
     enum { BY_NONE, BY_LLVM, BY_ONEDNN, BY_REFERENCE } by;
     int llvm_id;
+    const void *packed; /* takes the place of buffer `packed_buf`; NULL: none */
+    int packed_buf;
     veer_call_desc_t desc;
     const char *reason;
 } choice_t;
@@ -92,13 +94,20 @@ static veer_status_t legalise(veer_graph_t *g, veer_region_t region) {
 
 /* ---- choice ---- */
 
-static bool contains_contraction(const veer_graph_t *g, veer_node_t n) {
-    veer_op_t op = veer_node_op(g, n);
-    if (op != VEER_OP_FUSED)
-        return veer_op_has(op, VEER_CONTRACTION) || op == VEER_OP_MAX_POOL || op == VEER_OP_AVG_POOL ||
-               op == VEER_OP_RESIZE;
+static bool is_contraction(veer_op_t op) {
+    return veer_op_has(op, VEER_CONTRACTION) || op == VEER_OP_MAX_POOL || op == VEER_OP_AVG_POOL ||
+           op == VEER_OP_RESIZE;
+}
+
+static bool is_matmul(veer_op_t op) {
+    return op == VEER_OP_MATMUL;
+}
+
+/* The node itself, or one in its body. */
+static bool contains(const veer_graph_t *g, veer_node_t n, bool (*is)(veer_op_t op)) {
+    if (veer_node_op(g, n) != VEER_OP_FUSED) return is(veer_node_op(g, n));
     VEER_FOR_EACH_NODE(g, veer_node_body(g, n), inner)
-    if (contains_contraction(g, inner)) return true;
+    if (contains(g, inner, is)) return true;
     return false;
 }
 
@@ -112,7 +121,7 @@ static void add_reason(char *why, const char *who, const char *reason) {
 #ifdef VEER_WITH_ONEDNN
 static veer_status_t try_onednn(lower_t *l, veer_node_t n, choice_t *c, char *why) {
     char reason[REASON_BYTES] = "";
-    if (!contains_contraction(l->g, n)) return veer_ok();
+    if (!contains(l->g, n, is_contraction)) return veer_ok();
     if (!veer_onednn_supports(l->g, n, reason, sizeof reason)) {
         add_reason(why, "onednn", reason);
         return veer_ok();
@@ -139,6 +148,17 @@ static veer_status_t try_onednn(lower_t *l, veer_node_t n, choice_t *c, char *wh
 #endif
 
 #ifdef VEER_WITH_LLVM
+static void take_llvm(choice_t *c, const veer_llvm_kernel_t *k) {
+    c->by = BY_LLVM;
+    c->llvm_id = k->id;
+    c->packed = k->packed, c->packed_buf = k->packed_buf;
+    c->desc = (veer_call_desc_t){.backend = "llvm",
+                                 .work_items = k->work_items,
+                                 .scratch_bytes = k->scratch_bytes,
+                                 .flops = k->flops,
+                                 .bytes = k->bytes};
+}
+
 static veer_status_t try_llvm(lower_t *l, veer_node_t n, choice_t *c, char *why) {
     char reason[REASON_BYTES] = "";
     if (!veer_llvm_supports(l->g, n, reason, sizeof reason)) {
@@ -147,13 +167,22 @@ static veer_status_t try_llvm(lower_t *l, veer_node_t n, choice_t *c, char *why)
     }
     veer_llvm_kernel_t k;
     VEER_TRY(veer_llvm_emit(l->llvm, l->g, n, &k));
-    c->by = BY_LLVM;
-    c->llvm_id = k.id;
-    c->desc = (veer_call_desc_t){.backend = "llvm",
-                                 .work_items = k.work_items,
-                                 .scratch_bytes = k.scratch_bytes,
-                                 .flops = k.flops,
-                                 .bytes = k.bytes};
+    take_llvm(c, &k);
+    return veer_ok();
+}
+
+/* Products: ours are level with oneDNN's or ahead on every shape and CPU that was measured (backends/llvm/README.md).
+ */
+static veer_status_t try_llvm_matmul(lower_t *l, veer_node_t n, choice_t *c, char *why) {
+    char reason[REASON_BYTES] = "";
+    if (!contains(l->g, n, is_matmul)) return veer_ok();
+    if (!veer_llvm_matmul_supports(l->g, n, reason, sizeof reason)) {
+        add_reason(why, "llvm", reason);
+        return veer_ok();
+    }
+    veer_llvm_kernel_t k;
+    VEER_TRY(veer_llvm_matmul_emit(l->llvm, l->g, n, &k));
+    take_llvm(c, &k);
     return veer_ok();
 }
 #endif
@@ -161,8 +190,11 @@ static veer_status_t try_llvm(lower_t *l, veer_node_t n, choice_t *c, char *why)
 static veer_status_t choose(lower_t *l, veer_node_t n) {
     choice_t *c = &l->choices[n.i];
     char why[REASON_BYTES] = "";
+#ifdef VEER_WITH_LLVM
+    if (l->backend == VEER_BACKEND_AUTO) VEER_TRY(try_llvm_matmul(l, n, c, why));
+#endif
 #ifdef VEER_WITH_ONEDNN
-    if (l->backend == VEER_BACKEND_AUTO) VEER_TRY(try_onednn(l, n, c, why));
+    if (l->backend == VEER_BACKEND_AUTO && !c->by) VEER_TRY(try_onednn(l, n, c, why));
 #endif
 #ifdef VEER_WITH_LLVM
     if (l->backend == VEER_BACKEND_AUTO && !c->by) VEER_TRY(try_llvm(l, n, c, why));
@@ -246,6 +278,7 @@ static veer_status_t add_kernel(lower_t *l, veer_node_t n, bool in_loop) {
     if (!bufs || !names) return veer_out_of_memory();
     for (int i = 0; i < in; i++)
         if (veer_node_in(g, n, i).i) bufs[i] = veer_storage_of(&l->storage, veer_node_in(g, n, i));
+    if (c->packed) bufs[c->packed_buf] = (veer_buf_t){.kind = VEER_BUF_CONST, .ptr = c->packed};
     for (int i = 0; i < out; i++) bufs[in + i] = veer_storage_of(&l->storage, veer_node_out(g, n, i));
     for (int i = 0; i < origins; i++) names[i] = veer_node_origin(g, n, i);
     char label[LABEL_BYTES];

@@ -118,7 +118,7 @@ bool veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int nod
 static veer_status_t write_kernel(veer_llvm_t *llvm, parts_t *p, veer_llvm_kernel_t *out) {
     veer_jit_kernel_t jit;
     veer_fx_kernel_t kernel;
-    VEER_TRY(veer_jit_begin(llvm, &jit));
+    VEER_TRY(veer_jit_begin(llvm, VEER_JIT_FULL, &jit));
     veer_status_t status = veer_fx_kernel_init(&kernel, &jit, &p->region);
     int64_t first = 0;
     for (int i = 0; i < p->count && !status; i++) {

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNITS = 2, NAME_BYTES = 24 };
+/* Two threads compile, each one unit of either kind: the first two are optimised in full, the others lightly. */
+enum { THREADS = 2, UNITS = 2 * THREADS, NAME_BYTES = 24 };
 
 /* A module on its way to an object: contexts are not shared, so each unit can compile in a thread of its own. */
 typedef struct unit_s {
@@ -35,12 +36,18 @@ typedef struct known_s {
     veer_llvm_kernel_t kernel;
 } known_t;
 
+/* Data that kernels read, by what it was made of. */
+typedef struct constant_s {
+    size_t key_bytes;
+    void *key, *data;
+} constant_t;
+
 struct veer_llvm_s {
     veer_allocator_t allocator;
     char *triple, *cpu, *features; /* LLVM's strings */
     LLVMTargetRef target;
     LLVMOrcLLJITRef jit;
-    int lanes;
+    int lanes, registers;
     unit_t units[UNITS];
     symbol_t *symbols;
     int symbol_count, symbol_room, finished_count;
@@ -48,6 +55,8 @@ struct veer_llvm_s {
     int object_count, object_room;
     known_t *known;
     int known_count, known_room;
+    constant_t *constants;
+    int constant_count, constant_room;
 };
 
 /* Makes room for one more entry; false when out of memory. */
@@ -91,6 +100,10 @@ static int lanes_of(const char *cpu, const char *features) {
     return 4;
 }
 
+static int registers_of(const char *triple, int lanes) {
+    return strncmp(triple, "aarch64", 7) == 0 || lanes == 16 ? 32 : 16;
+}
+
 static veer_status_t choose_target(veer_llvm_t *llvm, const char *cpu) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, init_target_once);
@@ -105,6 +118,7 @@ static veer_status_t choose_target(veer_llvm_t *llvm, const char *cpu) {
         return status;
     }
     llvm->lanes = lanes_of(llvm->cpu, llvm->features);
+    llvm->registers = registers_of(llvm->triple, llvm->lanes);
     return veer_ok();
 }
 
@@ -153,12 +167,15 @@ void veer_llvm_destroy(veer_llvm_t *llvm) {
     for (int i = 0; i < UNITS; i++) unit_deinit(&llvm->units[i]);
     for (int i = 0; i < llvm->object_count; i++) LLVMDisposeMemoryBuffer(llvm->objects[i]);
     for (int i = 0; i < llvm->known_count; i++) veer_free(a, llvm->known[i].key);
+    for (int i = 0; i < llvm->constant_count; i++)
+        veer_free(a, llvm->constants[i].key), veer_free(a, llvm->constants[i].data);
     if (llvm->jit) LLVMConsumeError(LLVMOrcDisposeLLJIT(llvm->jit));
     if (llvm->triple) LLVMDisposeMessage(llvm->triple);
     if (llvm->cpu) LLVMDisposeMessage(llvm->cpu);
     if (llvm->features) LLVMDisposeMessage(llvm->features);
     veer_free(a, llvm->objects);
     veer_free(a, llvm->known);
+    veer_free(a, llvm->constants);
     veer_free(a, llvm->symbols);
     veer_free(a, llvm);
 }
@@ -190,11 +207,11 @@ static LLVMValueRef argument(veer_jit_kernel_t *k, LLVMTypeRef type, size_t offs
     return LLVMBuildLoad2(e->builder, type, address, "");
 }
 
-veer_status_t veer_jit_begin(veer_llvm_t *llvm, veer_jit_kernel_t *out_kernel) {
+veer_status_t veer_jit_begin(veer_llvm_t *llvm, veer_jit_effort_t effort, veer_jit_kernel_t *out_kernel) {
     if (!grow(llvm->allocator, (void **)&llvm->symbols, llvm->symbol_count, &llvm->symbol_room, sizeof *llvm->symbols))
         return veer_out_of_memory();
-    int u = 0;
-    for (int i = 1; i < UNITS; i++)
+    int u = effort == VEER_JIT_LIGHT ? THREADS : 0;
+    for (int i = u + 1, end = u + THREADS; i < end; i++)
         if (llvm->units[i].weight < llvm->units[u].weight) u = i;
     unit_t *unit = &llvm->units[u];
     VEER_TRY(unit_init(llvm, unit));
@@ -257,14 +274,41 @@ veer_status_t veer_jit_remember(veer_llvm_t *llvm, const void *key, size_t key_b
     return veer_ok();
 }
 
+veer_status_t veer_jit_constant(veer_llvm_t *llvm, const void *key, size_t key_bytes, size_t size_bytes,
+                                void **out_data, bool *out_is_new) {
+    for (int i = 0; i < llvm->constant_count; i++) {
+        const constant_t *c = &llvm->constants[i];
+        if (c->key_bytes != key_bytes || memcmp(c->key, key, key_bytes) != 0) continue;
+        *out_data = c->data, *out_is_new = false;
+        return veer_ok();
+    }
+    if (!grow(llvm->allocator, (void **)&llvm->constants, llvm->constant_count, &llvm->constant_room,
+              sizeof *llvm->constants))
+        return veer_out_of_memory();
+    constant_t c = {key_bytes, veer_alloc(llvm->allocator, key_bytes), veer_alloc(llvm->allocator, size_bytes)};
+    if (!c.key || !c.data) {
+        veer_free(llvm->allocator, c.key), veer_free(llvm->allocator, c.data);
+        return veer_out_of_memory();
+    }
+    memcpy(c.key, key, key_bytes);
+    llvm->constants[llvm->constant_count++] = c;
+    *out_data = c.data, *out_is_new = true;
+    return veer_ok();
+}
+
 veer_allocator_t veer_jit_allocator(const veer_llvm_t *llvm) {
     return llvm->allocator;
 }
 
 /* ---- compilation ---- */
-static void *compile_unit(void *argument_unit) {
-    unit_t *unit = argument_unit;
-    if (LLVMVerifyModule(unit->module, LLVMReturnStatusAction, &unit->message)) return NULL;
+
+/* Where each kernel is written as it should be, cleaning up is enough, and what else O3 does takes most of the time. */
+static const char LIGHT[] =
+    "function(sroa,early-cse,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(licm),early-cse)";
+
+static void compile_unit(unit_t *unit, const char *passes) {
+    if (!unit->module) return;
+    if (LLVMVerifyModule(unit->module, LLVMReturnStatusAction, &unit->message)) return;
     LLVMDisposeMessage(unit->message);
     unit->message = NULL;
     LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
@@ -272,28 +316,33 @@ static void *compile_unit(void *argument_unit) {
     LLVMPassBuilderOptionsSetLoopVectorization(options, 0);
     LLVMPassBuilderOptionsSetSLPVectorization(options, 0);
     LLVMPassBuilderOptionsSetLoopUnrolling(options, 0); /* values span several registers: unrolling gains nothing */
-    LLVMErrorRef error = LLVMRunPasses(unit->module, "default<O3>", unit->machine, options);
+    LLVMErrorRef error = LLVMRunPasses(unit->module, passes, unit->machine, options);
     LLVMDisposePassBuilderOptions(options);
     if (error) {
         char *text = LLVMGetErrorMessage(error);
         unit->message = LLVMCreateMessage(text);
         LLVMDisposeErrorMessage(text);
-        return NULL;
+        return;
     }
-    if (LLVMTargetMachineEmitToMemoryBuffer(unit->machine, unit->module, LLVMObjectFile, &unit->message, &unit->object))
-        return NULL;
+    LLVMTargetMachineEmitToMemoryBuffer(unit->machine, unit->module, LLVMObjectFile, &unit->message, &unit->object);
+}
+
+static void *compile_pair(void *first) {
+    unit_t *unit = first;
+    compile_unit(unit, "default<O3>");
+    compile_unit(unit + THREADS, LIGHT);
     return NULL;
 }
 
 static void compile_units(veer_llvm_t *llvm) {
     pthread_t thread;
-    bool both = llvm->units[1].module != NULL;
-    bool started = both && pthread_create(&thread, NULL, compile_unit, &llvm->units[1]) == 0;
-    if (llvm->units[0].module) compile_unit(&llvm->units[0]);
+    bool both = llvm->units[1].module || llvm->units[1 + THREADS].module;
+    bool started = both && pthread_create(&thread, NULL, compile_pair, &llvm->units[1]) == 0;
+    compile_pair(&llvm->units[0]);
     if (started)
         pthread_join(thread, NULL);
     else if (both)
-        compile_unit(&llvm->units[1]);
+        compile_pair(&llvm->units[1]);
 }
 
 /* The JIT takes a copy; the object stays for whoever writes an artefact. */
@@ -351,6 +400,10 @@ const void *veer_llvm_object(const veer_llvm_t *llvm, int i, size_t *out_bytes) 
 
 int veer_llvm_lanes(const veer_llvm_t *llvm) {
     return llvm->lanes;
+}
+
+int veer_jit_registers(const veer_llvm_t *llvm) {
+    return llvm->registers;
 }
 
 const char *veer_llvm_version(void) {

@@ -14,8 +14,10 @@ typedef struct veer_jit_kernel_s {
     LLVMValueRef begin, end, scratch;
 } veer_jit_kernel_t;
 
+/* What LLVM's passes do to a kernel: all that they can, or only cleaning up. */
+typedef enum veer_jit_effort_e { VEER_JIT_FULL, VEER_JIT_LIGHT } veer_jit_effort_t;
 /* Starts a function of the kernel signature in one of the pending modules. */
-VEER_MUST_USE veer_status_t veer_jit_begin(veer_llvm_t *llvm, veer_jit_kernel_t *out_kernel);
+VEER_MUST_USE veer_status_t veer_jit_begin(veer_llvm_t *llvm, veer_jit_effort_t effort, veer_jit_kernel_t *out_kernel);
 /* buf[i], loaded where the builder stands. */
 LLVMValueRef veer_jit_buffer(veer_jit_kernel_t *kernel, int i);
 /* Returns `result` (i32; NULL: VEER_KERNEL_OK) and closes the function. `weight`: roughly its number of instructions,
@@ -26,6 +28,11 @@ void veer_jit_end(veer_llvm_t *llvm, veer_jit_kernel_t *kernel, LLVMValueRef res
 const veer_llvm_kernel_t *veer_jit_find(const veer_llvm_t *llvm, const void *key, size_t key_bytes);
 VEER_MUST_USE veer_status_t veer_jit_remember(veer_llvm_t *llvm, const void *key, size_t key_bytes,
                                               const veer_llvm_kernel_t *kernel);
+/* Memory that lives as long as `llvm`, zeroed, one per key; *out_is_new: the caller is to fill it. */
+VEER_MUST_USE veer_status_t veer_jit_constant(veer_llvm_t *llvm, const void *key, size_t key_bytes, size_t size_bytes,
+                                              void **out_data, bool *out_is_new);
 veer_allocator_t veer_jit_allocator(const veer_llvm_t *llvm);
+/* Vector registers of the target. */
+int veer_jit_registers(const veer_llvm_t *llvm);
 
 #endif

@@ -23,6 +23,9 @@ typedef struct veer_llvm_kernel_s {
     int64_t work_items;   /* at least 1 */
     size_t scratch_bytes; /* per thread */
     double flops, bytes;  /* per execution: elementary functions count as 1; operands and results, each once */
+    const void *packed;   /* takes the place of buffer `packed_buf`; lives as long as the veer_llvm_t; NULL: none */
+    size_t packed_bytes;
+    int packed_buf;
 } veer_llvm_kernel_t;
 
 /* `cpu`: an LLVM CPU name ("x86-64-v3", "znver4"), or NULL for this machine with all its features. VEER_ERR_CONFIG for
@@ -51,6 +54,12 @@ bool veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int nod
  * VEER_ERR_UNSUPPORTED with the reason. The kernel gives VEER_KERNEL_INDEX where a gather's index is out of range. */
 VEER_MUST_USE veer_status_t veer_llvm_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
                                            veer_llvm_kernel_t *out_kernel);
+
+/* The same for a matrix product, alone or with elementwise ops behind it (see README.md, "Matrix products"). A constant
+ * second matrix is copied, packed: the call's buffer packed_buf must then be `packed`. */
+bool veer_llvm_matmul_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
+VEER_MUST_USE veer_status_t veer_llvm_matmul_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
+                                                  veer_llvm_kernel_t *out_kernel);
 
 /* Optimises and compiles what was emitted since the last call. May be called again after further emissions. After a
  * failure the kernels that were waiting are lost. */

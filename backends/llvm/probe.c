@@ -66,7 +66,7 @@ veer_status_t veer_llvm_emit_probe(veer_llvm_t *llvm, veer_llvm_probe_t probe, v
     if (probe == VEER_LLVM_PROBE_UNARY && !veer_vmath_has(op))
         return veer_error(VEER_ERR_UNSUPPORTED, "llvm: no vector function for op %d", (int)op);
     veer_jit_kernel_t k;
-    VEER_TRY(veer_jit_begin(llvm, &k));
+    VEER_TRY(veer_jit_begin(llvm, VEER_JIT_FULL, &k));
     veer_emit_loop_t loop = veer_emit_loop_begin(&k.emit, k.begin, k.end, 1);
     if (random)
         write_random(&k, probe == VEER_LLVM_PROBE_GAUSSIAN, loop.i, lanes);

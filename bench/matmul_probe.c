@@ -1,0 +1,149 @@
+/* Matrix products of the models' shapes by a constant matrix: oneDNN's kernels next to ours, GFLOP/s on one and on two
+ * threads. Behind the choice in backends/llvm/matmul.c. Prints a table; asserts nothing.
+ *
+ *     veer-bench-matmul [cpu]      x86-64-v3 for 256-bit vectors; DNNL_MAX_CPU_ISA=AVX2 for the same of oneDNN */
+#include "backends/llvm/llvm.h"
+#include "backends/onednn/onednn.h"
+#include "ir/builder.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+typedef struct shape_s {
+    int64_t leads, m, k, n;
+    int epilogue; /* 0: none, 1: bias, 2: bias and gelu, 3: bias and residual */
+    bool constant;
+} shape_t;
+
+static const shape_t shapes[] = {
+    {1, 160, 192, 192, 3, true},    {1, 160, 192, 576, 1, true}, {1, 160, 192, 768, 2, true},
+    {1, 160, 768, 192, 3, true},    {1, 16, 192, 768, 1, true},  {1, 340, 128, 128, 3, true},
+    {1, 340, 128, 512, 2, true},    {1, 64, 768, 768, 3, true},  {1, 64, 768, 2304, 1, true},
+    {1, 64, 768, 3072, 2, true},    {1, 64, 3072, 768, 3, true}, {1, 129, 768, 3072, 2, true},
+    {1, 129, 3072, 768, 3, true},   {1, 1, 192, 768, 1, true},   {1, 1, 768, 3072, 1, true},
+    {1, 2, 768, 3072, 1, true},     {1, 4, 768, 768, 1, true},   {1, 8, 768, 3072, 1, true},
+    {1, 1024, 1024, 1024, 0, true}, {1, 4096, 64, 128, 1, true}, {16, 40, 40, 48, 0, false},
+    {12, 64, 64, 64, 0, false},     {4, 129, 129, 64, 0, false},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes, MAX_BUFS = 6 };
+
+typedef struct case_s {
+    veer_graph_t *g;
+    veer_node_t node;
+    void *bufs[MAX_BUFS];
+    veer_onednn_kernel_t dnn;
+    veer_llvm_kernel_t ours;
+} case_t;
+
+static void check(veer_status_t status) {
+    if (!status) return;
+    fprintf(stderr, "%s\n", veer_status_message(status, 0));
+    exit(1);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static float *filled(veer_type_t type) {
+    int64_t count = veer_type_count(&type);
+    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
+    if (!p) exit(1);
+    for (int64_t i = 0; i < count; i++) p[i] = (float)(i * 7 % 13 - 6) * 0.01f;
+    return p;
+}
+
+static void make_case(const shape_t *s, case_t *c) {
+    veer_func_t f;
+    veer_type_t types[] = {VEER_TYPE(VEER_DTYPE_F32, s->leads, s->m, s->k),
+                           VEER_TYPE(VEER_DTYPE_F32, s->constant ? 1 : s->leads, s->k, s->n),
+                           VEER_TYPE(VEER_DTYPE_F32, s->n), VEER_TYPE(VEER_DTYPE_F32, s->leads, s->m, s->n)};
+    int count = s->epilogue == 0 ? 2 : s->epilogue == 3 ? 4 : 3;
+    veer_value_t in[4];
+    check(veer_graph_create(veer_allocator_system(), &c->g));
+    check(veer_graph_add_func(c->g, "f", &f));
+    veer_builder_t b = veer_builder_at_end(c->g, veer_func_body(c->g, f));
+    for (int i = 0; i < count; i++) {
+        c->bufs[i] = filled(types[i]);
+        if (i == 0 || i == 3 || (i == 1 && !s->constant))
+            check(veer_region_add_arg(c->g, veer_func_body(c->g, f), types[i], "", &in[i]));
+        else
+            in[i] = veer_const(&b, types[i], c->bufs[i]);
+    }
+    c->bufs[count] = filled(types[3]);
+    c->node = veer_builder_fused(&b, "contraction", in, count);
+    check(veer_builder_status(&b));
+    veer_region_t body = veer_node_body(c->g, c->node);
+    veer_builder_t inner = veer_builder_at_end(c->g, body);
+    veer_value_t y = veer_build(&inner, VEER_OP_MATMUL,
+                                VEER_IN(veer_region_arg(c->g, body, 0), veer_region_arg(c->g, body, 1)), NULL);
+    if (s->epilogue) y = veer_add(&inner, y, veer_region_arg(c->g, body, 2));
+    if (s->epilogue == 2) y = veer_gelu(&inner, y, true);
+    if (s->epilogue == 3) y = veer_add(&inner, y, veer_region_arg(c->g, body, 3));
+    veer_builder_yield(&inner, &y, 1);
+    check(veer_builder_status(&inner));
+    veer_builder_fused_finish(&b, c->node);
+    check(veer_builder_status(&b));
+}
+
+static double rate(veer_kernel_fn fn, const void *params, void *const *bufs, int64_t items, size_t scratch_bytes,
+                   double flops, int threads) {
+    double best = 1e9, start = now();
+    for (int i = 0; i < 5 || now() - start < 0.06; i++) {
+        double from = now();
+#pragma omp parallel num_threads(threads)
+        {
+            static _Thread_local void *scratch;
+            static _Thread_local size_t room;
+            if (room < scratch_bytes)
+                free(scratch), scratch = aligned_alloc(64, room = (scratch_bytes + 63) & ~(size_t)63);
+            int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
+            veer_kernel_args_t args = {
+                .buf = bufs, .params = params, .scratch = scratch, .thread = me, .threads = team};
+            args.begin = items * me / team, args.end = items * (me + 1) / team;
+            if (args.begin < args.end && fn(&args)) exit(1);
+        }
+        double took = now() - from;
+        if (took < best) best = took;
+    }
+    return flops / best * 1e-9;
+}
+
+static void print_case(const shape_t *s, case_t *c, const veer_llvm_t *llvm) {
+    static const char *const names[] = {"", "bias", "bias gelu", "bias residual"};
+    double flops = 2.0 * (double)(s->leads * s->m) * (double)(s->k * s->n), r[4];
+    void *packed[MAX_BUFS];
+    for (int i = 0; i < MAX_BUFS; i++) packed[i] = c->bufs[i];
+    if (c->ours.packed) packed[c->ours.packed_buf] = (void *)(uintptr_t)c->ours.packed;
+    veer_kernel_fn fn = veer_llvm_symbol(llvm, c->ours.id);
+    for (int t = 1; t <= 2; t++) {
+        r[t - 1] = rate(c->dnn.fn, c->dnn.params, c->bufs, c->dnn.work_items, c->dnn.scratch_bytes, flops, t);
+        r[t + 1] = rate(fn, NULL, packed, c->ours.work_items, c->ours.scratch_bytes, flops, t);
+    }
+    printf("%2dx%4dx%4dx%4d %-13s |%6.0f%6.0f |%6.0f%6.0f |%5.2f%6.2f | %3d %3d\n", (int)s->leads, (int)s->m, (int)s->k,
+           (int)s->n, names[s->epilogue], r[0], r[1], r[2], r[3], r[2] / r[0], r[3] / r[1], (int)c->dnn.work_items,
+           (int)c->ours.work_items);
+}
+
+int main(int argc, char **argv) {
+    static case_t cases[SHAPES];
+    veer_llvm_t *llvm;
+    veer_onednn_t *dnn;
+    check(veer_llvm_create(veer_allocator_system(), argc > 1 ? argv[1] : NULL, &llvm));
+    check(veer_onednn_create(veer_allocator_system(), &dnn));
+    double start = now();
+    for (int i = 0; i < SHAPES; i++) {
+        make_case(&shapes[i], &cases[i]);
+        check(veer_llvm_matmul_emit(llvm, cases[i].g, cases[i].node, &cases[i].ours));
+    }
+    check(veer_llvm_finish(llvm));
+    printf("%d kernels compiled in %.0f ms\n", SHAPES, 1e3 * (now() - start));
+    for (int i = 0; i < SHAPES; i++) check(veer_onednn_emit(dnn, cases[i].g, cases[i].node, NULL, &cases[i].dnn));
+    printf("L x M x K x N                   | oneDNN: 1, 2 | ours: 1, 2  | ratio: 1, 2 | items\n");
+    for (int i = 0; i < SHAPES; i++) print_case(&shapes[i], &cases[i], llvm);
+    return 0;
+}

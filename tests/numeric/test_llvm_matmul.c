@@ -1,0 +1,337 @@
+/* Matrix products of the LLVM backend. A bare product must have the very bits of the chain of fused multiply-adds in
+ * the order of k, for every width of the target's vectors; what stands behind it is compared with the reference
+ * backend. Results have guards around them, and work items are run in uneven shares, last share first. */
+#include "backends/llvm/llvm.h"
+#include "backends/reference/reference.h"
+#include "ir/builder.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_CASES = 200, MAX_IO = 8, GUARD = 64 };
+static const uint32_t SEED = 11;
+
+typedef struct case_s {
+    int64_t leads, m, k, n;
+    bool trans_a, trans_b;
+    int program; /* 0: none */
+    veer_graph_t *g;
+    veer_func_t func;
+    veer_node_t node;
+    veer_llvm_kernel_t kernel;
+} case_t;
+
+typedef struct suite_s {
+    veer_llvm_t *llvm;
+    case_t cases[MAX_CASES];
+    int count;
+    uint32_t random;
+} suite_t;
+
+static const char *cpu;   /* the target; NULL: this machine */
+static bool fuses = true; /* the target has fused multiply-adds */
+
+static void check(veer_status_t status) {
+    if (status) print_error("%s\n", veer_status_message(status, 0));
+    assert_null(status);
+}
+
+static uint32_t next(suite_t *s) {
+    s->random ^= s->random << 13, s->random ^= s->random >> 17, s->random ^= s->random << 5;
+    return s->random;
+}
+
+static float *filled(suite_t *s, veer_type_t type) {
+    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
+    assert_non_null(p);
+    for (int64_t i = 0; i < veer_type_count(&type); i++) p[i] = (float)(next(s) * 0x1p-31 - 1);
+    return p;
+}
+
+/* ---- making cases ---- */
+
+static veer_value_t input(case_t *c, veer_type_t type) {
+    veer_value_t v;
+    check(veer_region_add_arg(c->g, veer_func_body(c->g, c->func), type, "", &v));
+    return v;
+}
+
+/* The constant's bytes are the graph's. */
+static veer_value_t constant(suite_t *s, case_t *c, veer_builder_t *b, veer_type_t type) {
+    float *data = filled(s, type), *kept = veer_arena_copy(veer_graph_arena(c->g), data, veer_type_bytes(&type));
+    veer_free(veer_allocator_system(), data);
+    assert_non_null(kept);
+    return veer_const(b, type, kept);
+}
+
+/* What stands behind the product, with operands of each form: a bias, all of y, one value, one per row, one per lead,
+ * one per row of a lead, one per column of a lead. */
+enum { PROGRAMS = 9 };
+static int program_operands(const case_t *c, int program, veer_type_t *out) {
+    veer_type_t bias = VEER_TYPE(VEER_DTYPE_F32, c->n), full = VEER_TYPE(VEER_DTYPE_F32, c->leads, c->m, c->n),
+                one = VEER_TYPE(VEER_DTYPE_F32, 1), row = VEER_TYPE(VEER_DTYPE_F32, c->leads, c->m, 1),
+                lead = VEER_TYPE(VEER_DTYPE_F32, c->leads, 1, c->n), shared = VEER_TYPE(VEER_DTYPE_F32, c->m, c->n),
+                position = VEER_TYPE(VEER_DTYPE_F32, c->m, 1);
+    switch (program) {
+    case 1:
+    case 2: out[0] = bias; return 1;
+    case 3: out[0] = bias, out[1] = full; return 2;
+    case 4: out[0] = one, out[1] = row; return 2;
+    case 5: out[0] = lead, out[1] = lead, out[2] = full; return 3;
+    case 6: out[0] = shared, out[1] = position; return 2;
+    case 7: out[0] = bias; return 1;
+    case 8: out[0] = full; return 1;
+    default: return 0;
+    }
+}
+
+static veer_value_t program(const case_t *c, veer_builder_t *b, veer_value_t y, const veer_value_t *in) {
+    int64_t flat[] = {c->leads * c->m, 1, c->n}, dims[] = {c->leads, c->m, c->n};
+    switch (c->program) {
+    case 1: return veer_add(b, y, in[0]);
+    case 2: return veer_gelu(b, veer_add(b, y, in[0]), true);
+    case 3: return veer_add(b, in[1], veer_add(b, y, in[0]));
+    case 4: return veer_mul(b, veer_sub(b, in[0], y), in[1]);
+    case 5: return veer_add(b, in[2], veer_silu(b, veer_add(b, veer_mul(b, y, in[0]), in[1])));
+    case 6: return veer_relu(b, veer_add(b, veer_mul_c(b, veer_add(b, y, in[1]), 0.25), in[0]));
+    case 7: /* a value read twice, a bool between */
+        y = veer_add(b, y, in[0]);
+        return veer_where(b, veer_less(b, y, veer_const_f32(b, 0.1f)), veer_tanh(b, y), y);
+    case 8: y = veer_reshape(b, y, 3, flat); return veer_add(b, in[0], veer_reshape(b, veer_neg(b, y), 3, dims));
+    default: return y;
+    }
+}
+
+static void add_case(suite_t *s, case_t shape, bool is_constant, bool shared_b) {
+    assert_true(s->count < MAX_CASES);
+    case_t *c = &s->cases[s->count++];
+    *c = shape;
+    check(veer_graph_create(veer_allocator_system(), &c->g));
+    check(veer_graph_add_func(c->g, "f", &c->func));
+    veer_builder_t b = veer_builder_at_end(c->g, veer_func_body(c->g, c->func));
+    veer_type_t types[MAX_IO],
+        a = VEER_TYPE(VEER_DTYPE_F32, c->leads, c->trans_a ? c->k : c->m, c->trans_a ? c->m : c->k);
+    veer_type_t w =
+        VEER_TYPE(VEER_DTYPE_F32, shared_b ? 1 : c->leads, c->trans_b ? c->n : c->k, c->trans_b ? c->k : c->n);
+    veer_value_t in[MAX_IO];
+    in[0] = input(c, a);
+    in[1] = is_constant ? constant(s, c, &b, w) : input(c, w);
+    int count = program_operands(c, c->program, types);
+    for (int i = 0; i < count; i++) in[2 + i] = input(c, types[i]);
+    const veer_named_attr_t *attrs = VEER_ATTRS(VEER_INT("trans_a", c->trans_a), VEER_INT("trans_b", c->trans_b));
+    if (c->program) {
+        c->node = veer_builder_fused(&b, "contraction", in, 2 + count);
+        check(veer_builder_status(&b));
+        veer_region_t body = veer_node_body(c->g, c->node);
+        veer_builder_t inner = veer_builder_at_end(c->g, body);
+        for (int i = 0; i < 2 + count; i++) in[i] = veer_region_arg(c->g, body, i);
+        veer_value_t y = program(c, &inner, veer_build(&inner, VEER_OP_MATMUL, in, 2, attrs), &in[2]);
+        veer_builder_yield(&inner, &y, 1);
+        check(veer_builder_status(&inner));
+        veer_builder_fused_finish(&b, c->node);
+    } else
+        c->node = veer_value_def(c->g, veer_build(&b, VEER_OP_MATMUL, in, 2, attrs));
+    check(veer_builder_status(&b));
+    veer_value_t out = veer_node_out(c->g, c->node, 0);
+    veer_builder_return(&b, &out, 1);
+    check(veer_builder_status(&b));
+    char reason[256];
+    if (!veer_llvm_matmul_supports(c->g, c->node, reason, sizeof reason)) fail_msg("not supported: %s", reason);
+    check(veer_llvm_matmul_emit(s->llvm, c->g, c->node, &c->kernel));
+}
+
+/* ---- running ---- */
+
+static void run_kernel(const suite_t *s, const case_t *c, void **bufs, int shares) {
+    int64_t items = c->kernel.work_items;
+    for (int share = shares - 1; share >= 0; share--) {
+        veer_kernel_args_t args = {.buf = bufs, .begin = items * share / shares, .end = items * (share + 1) / shares};
+        if (args.begin < args.end) assert_int_equal(veer_llvm_symbol(s->llvm, c->kernel.id)(&args), 0);
+    }
+}
+
+static void expect_chain(const case_t *c, const float *a, const float *b, int64_t b_lead, const float *got) {
+    for (int64_t i = 0; i < c->leads * c->m * c->n; i++) {
+        int64_t j = i % c->n, r = i / c->n % c->m, l = i / c->n / c->m;
+        float sum = 0;
+        for (int64_t k = 0; k < c->k; k++)
+            sum = fmaf(a[l * c->m * c->k + (c->trans_a ? k * c->m + r : r * c->k + k)],
+                       b[l * b_lead + (c->trans_b ? j * c->k + k : k * c->n + j)], sum);
+        if (memcmp(&sum, &got[i], sizeof sum))
+            fail_msg("%lldx%lldx%lldx%lld: [%lld] is %.9g, expected exactly %.9g", (long long)c->leads, (long long)c->m,
+                     (long long)c->k, (long long)c->n, (long long)i, (double)got[i], (double)sum);
+    }
+}
+
+/* Sums of k products of numbers up to 1, each rounded once; no program here amplifies by more than 3. */
+static void expect_near(const case_t *c, const float *want, const float *got) {
+    double tolerance = 3 * 0x1p-24 * ((double)c->k + 16) * ((double)c->k / 4 + 2);
+    for (int64_t i = 0; i < c->leads * c->m * c->n; i++)
+        if (!(fabs((double)want[i] - (double)got[i]) <= tolerance))
+            fail_msg("%lldx%lldx%lldx%lld, program %d: [%lld] is %.9g, expected %.9g within %.3g", (long long)c->leads,
+                     (long long)c->m, (long long)c->k, (long long)c->n, c->program, (long long)i, (double)got[i],
+                     (double)want[i], tolerance);
+}
+
+static void run_case(suite_t *s, const case_t *c) {
+    veer_tensor_t in[MAX_IO], want;
+    void *bufs[MAX_IO + 1] = {0};
+    unsigned char *out[2];
+    veer_region_t body = veer_func_body(c->g, c->func);
+    int args = veer_region_arg_count(c->g, body), operands = veer_node_in_count(c->g, c->node);
+    size_t bytes = veer_type_bytes(veer_value_type(c->g, veer_node_out(c->g, c->node, 0)));
+    for (int i = 0; i < args; i++) {
+        in[i].type = *veer_value_type(c->g, veer_region_arg(c->g, body, i));
+        in[i].data = filled(s, in[i].type);
+    }
+    for (int i = 0; i < operands; i++) {
+        veer_value_t v = veer_node_in(c->g, c->node, i);
+        const void *data = veer_value_const_data(c->g, v);
+        bufs[i] = data ? (void *)(uintptr_t)data : in[veer_value_def_index(c->g, v)].data;
+    }
+    const float *b = bufs[1];
+    if (c->kernel.packed) bufs[c->kernel.packed_buf] = (void *)(uintptr_t)c->kernel.packed;
+    for (int i = 0; i < 2; i++) {
+        out[i] = malloc(bytes + 2 * GUARD);
+        memset(out[i], 0xA5, bytes + 2 * GUARD);
+        bufs[operands] = out[i] + GUARD;
+        run_kernel(s, c, bufs, i ? 3 : 1);
+        for (int k = 0; k < GUARD; k++)
+            if (out[i][k] != 0xA5 || out[i][GUARD + bytes + (size_t)k] != 0xA5) fail_msg("writes outside the result");
+    }
+    assert_memory_equal(out[0], out[1], bytes + 2 * GUARD);
+    bool shared_b = veer_value_type(c->g, veer_node_in(c->g, c->node, 1))->dims[0] == 1;
+    if (c->program == 0 && fuses) expect_chain(c, bufs[0], b, shared_b ? 0 : c->k * c->n, (float *)(out[0] + GUARD));
+    check(veer_reference_eval(c->g, c->func, in, args, veer_allocator_system(), &want, 1));
+    expect_near(c, want.data, (float *)(out[0] + GUARD));
+    veer_free(veer_allocator_system(), want.data);
+    for (int i = 0; i < args; i++) veer_free(veer_allocator_system(), in[i].data);
+    free(out[0]), free(out[1]);
+}
+
+static void run_all(suite_t *s) {
+    check(veer_llvm_finish(s->llvm));
+    for (int i = 0; i < s->count; i++) run_case(s, &s->cases[i]);
+    assert_true(s->count > 0);
+}
+
+static int set_up(void **state) {
+    suite_t *s = calloc(1, sizeof *s);
+    s->random = SEED;
+    check(veer_llvm_create(veer_allocator_system(), cpu, &s->llvm));
+    *state = s;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    suite_t *s = *state;
+    for (int i = 0; i < s->count; i++) veer_graph_destroy(s->cases[i].g);
+    veer_llvm_destroy(s->llvm);
+    free(s);
+    return 0;
+}
+
+/* ---- tests ---- */
+static const int64_t ROWS[] = {1, 2, 3, 5, 7, 8, 9, 13, 14, 15, 29, 65},
+                     COLUMNS[] = {1, 3, 8, 15, 16, 17, 32, 40, 63, 96, 130},
+                     DEPTHS[] = {1, 2, 3, 4, 5, 8, 11, 16, 33, 100};
+#define PICK(s, from) from[next(s) % (sizeof from / sizeof *from)]
+
+static case_t random_shape(suite_t *s) {
+    return (case_t){.leads = 1 + next(s) % 3, .m = PICK(s, ROWS), .k = PICK(s, DEPTHS), .n = PICK(s, COLUMNS)};
+}
+
+static void bare_products(void **state) {
+    suite_t *s = *state;
+    for (int i = 0; i < 40; i++) {
+        case_t c = random_shape(s);
+        c.trans_a = i % 4 == 1;
+        c.trans_b = i % 3 == 1;
+        add_case(s, c, true, i % 5 != 4);
+    }
+    run_all(s);
+}
+
+static void batches(void **state) {
+    suite_t *s = *state;
+    for (int i = 0; i < 16; i++) {
+        case_t c = random_shape(s);
+        c.trans_a = i % 3 == 1;
+        c.program = i < 8 ? 0 : i - 7;
+        add_case(s, c, false, i % 5 == 4);
+    }
+    run_all(s);
+}
+
+static void programs(void **state) {
+    suite_t *s = *state;
+    for (int i = 0; i < 4 * (PROGRAMS - 1); i++) {
+        case_t c = random_shape(s);
+        c.program = 1 + i % (PROGRAMS - 1);
+        c.trans_b = i % 2;
+        add_case(s, c, true, true);
+    }
+    run_all(s);
+}
+
+/* Many tiles and panels, rows that are pages apart, several groups of tiles, blocks of k. */
+static void large_products(void **state) {
+    suite_t *s = *state;
+    add_case(s, (case_t){.leads = 1, .m = 129, .k = 300, .n = 200}, true, true);
+    add_case(s, (case_t){.leads = 2, .m = 40, .k = 1024, .n = 70, .program = 3}, true, true);
+    add_case(s, (case_t){.leads = 1, .m = 700, .k = 130, .n = 33, .program = 2}, true, true);
+    add_case(s, (case_t){.leads = 4, .m = 33, .k = 64, .n = 65}, false, false);
+    add_case(s, (case_t){.leads = 1, .m = 21, .k = 1541, .n = 50}, true, true);
+    add_case(s, (case_t){.leads = 1, .m = 3, .k = 2048, .n = 37, .program = 3}, true, true);
+    add_case(s, (case_t){.leads = 2, .m = 17, .k = 1100, .n = 130, .program = 2}, true, true);
+    add_case(s, (case_t){.leads = 2, .m = 18, .k = 1025, .n = 21}, false, false);
+    add_case(s, (case_t){.leads = 1, .m = 5, .k = 99 * 776 + 1, .n = 3}, true, true); /* a last block of one step */
+    run_all(s);
+}
+
+/* Equal shapes share a kernel but not its constant; equal constants share their packed form. */
+static void kernels_are_shared(void **state) {
+    suite_t *s = *state;
+    case_t c = {.leads = 1, .m = 5, .k = 7, .n = 9};
+    add_case(s, c, true, true);
+    add_case(s, c, true, true);
+    assert_int_equal(s->cases[0].kernel.id, s->cases[1].kernel.id);
+    assert_ptr_not_equal(s->cases[0].kernel.packed, s->cases[1].kernel.packed);
+    veer_llvm_kernel_t again;
+    check(veer_llvm_matmul_emit(s->llvm, s->cases[1].g, s->cases[1].node, &again));
+    assert_ptr_equal(again.packed, s->cases[1].kernel.packed);
+    c.program = 1;
+    add_case(s, c, true, true);
+    assert_int_not_equal(s->cases[0].kernel.id, s->cases[2].kernel.id);
+    run_all(s);
+}
+
+static int run_group(const char *name, const char *target) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(bare_products, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(batches, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(programs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(large_products, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(kernels_are_shared, set_up, tear_down),
+    };
+    cpu = target;
+    print_message("%s, seed %u\n", name, (unsigned)SEED);
+    return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
+int main(void) {
+#ifdef __x86_64__
+    fuses = __builtin_cpu_supports("fma");
+#endif
+    int failed = run_group("native", NULL);
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) failed += run_group("avx2", "x86-64-v3");
+#endif
+    return failed;
+}
