@@ -41,7 +41,13 @@ static veer_status_t count_samples(veer_sampling_t *s, const veer_settings_t *se
     s->count = 1;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         if (lists[i] > s->count) s->count = lists[i];
-    if (s->init.data) s->count = s->init.type.rank ? s->init.type.dims[0] : 0;
+    if (s->init.data) {
+        char text[VEER_TYPE_TEXT_BYTES];
+        if (!s->init.type.rank || !s->init.type.dims[0])
+            return veer_error(VEER_ERR_CONFIG, "--init is %s, expected x_T of at least one sample [num-samples, ...]",
+                              veer_type_text(&s->init.type, text));
+        s->count = s->init.type.dims[0];
+    }
     VEER_TRY(veer_setting_int(settings, VEER_SETTING_NUM_SAMPLES, 1, 1 << 24, &s->count));
     VEER_TRY(check_list("--class", p->class_count, s->count));
     VEER_TRY(check_list("--class-labels", p->label_count, s->count));
@@ -102,12 +108,13 @@ static veer_status_t fit_input(veer_sampling_t *s, const char *name, const veer_
     veer_type_t t = take.type, row = *want;
     bool rows = t.dtype == want->dtype && t.rank == want->rank && t.rank > 0 && want->dims[0] == s->batch;
     for (int i = 1; rows && i < t.rank; i++) rows = t.dims[i] == want->dims[i];
-    *out = (veer_feed_t){.tensor = take, .kind = VEER_FEED_WHOLE};
-    if (rows && (t.dims[0] == s->count || t.dims[0] == 1)) {
-        out->kind = t.dims[0] == s->count ? VEER_FEED_PER_SAMPLE : VEER_FEED_REPEATED;
+    veer_feed_t feed = {.tensor = take, .kind = VEER_FEED_WHOLE};
+    bool per_sample = rows && (t.dims[0] == s->count || t.dims[0] == 1);
+    if (per_sample) feed.kind = t.dims[0] == s->count ? VEER_FEED_PER_SAMPLE : VEER_FEED_REPEATED;
+    if (per_sample || (veer_type_equal(&t, want) && !(rows && s->count > s->batch))) {
+        *out = feed;
         return veer_ok();
     }
-    if (veer_type_equal(&t, want) && !(rows && s->count > s->batch)) return veer_ok();
     char given[VEER_TYPE_TEXT_BYTES], expected[VEER_TYPE_TEXT_BYTES];
     if (row.rank && row.dims[0] == s->batch) row.dims[0] = s->count;
     return veer_error(VEER_ERR_CONFIG, "input '%s' is %s, expected %s", name, veer_type_text(&t, given),

@@ -15,8 +15,8 @@
 #include <stdlib.h>
 
 typedef struct failing_allocator_s {
-    long fail_at; /* this many succeed; -1: all */
-    long count, live;
+    long fail_at;             /* this many succeed; -1: all */
+    _Atomic long count, live; /* kernels may allocate on any thread */
     bool failed;
     bool once; /* only the one allocation fails, later ones succeed */
 } failing_allocator_t;

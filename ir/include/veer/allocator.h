@@ -16,6 +16,8 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default) /* what is declared here is what the library exports */
 
+/* Both functions may be called by several threads at once: a kernel takes what it keeps per thread on that thread, the
+ * first time it runs there. */
 typedef struct veer_allocator_s {
     /* Returns zeroed memory aligned to 64 bytes, or NULL. `size_bytes` > 0. */
     void *(*alloc)(void *user, size_t size_bytes);
