@@ -17,26 +17,23 @@ static veer_status_t check_list(const char *flag, int64_t length, int64_t sample
                             "give one entry for all samples, or one per sample");
 }
 
-static int64_t text_count(const veer_settings_t *s, veer_arena_t *arena, const char *input, const char **out_first) {
-    int64_t n = 0;
+/* How many --text there are for `input` (NULL: for the first input that has any). */
+static veer_status_t text_count(const veer_settings_t *s, veer_arena_t *arena, const char *input, int64_t *out_count) {
+    *out_count = 0;
     for (int i = 0; veer_setting_text(s, VEER_SETTING_TEXT, i); i++) {
-        const char *name = NULL, *rest = NULL;
-        veer_status_t status = veer_setting_pair(s, VEER_SETTING_TEXT, i, arena, &name, &rest);
-        if (status)
-            veer_status_ignore(status);
-        else if (!input || !strcmp(name, input)) {
-            if (!n++ && out_first) *out_first = name;
-        }
+        const char *name, *rest;
+        VEER_TRY(veer_setting_pair(s, VEER_SETTING_TEXT, i, arena, &name, &rest));
+        if (!input) input = name;
+        *out_count += !strcmp(name, input);
     }
-    return n;
+    return veer_ok();
 }
 
 /* --num-samples, else what --init holds, else the longest list, else 1. */
 static veer_status_t count_samples(veer_sampling_t *s, const veer_settings_t *settings) {
     veer_parts_t *p = &s->parts;
-    const char *first = NULL;
-    int64_t texts = text_count(settings, &p->arena, NULL, &first);
-    if (first) texts = text_count(settings, &p->arena, first, NULL);
+    int64_t texts;
+    VEER_TRY(text_count(settings, &p->arena, NULL, &texts));
     int64_t lists[] = {p->class_count, p->label_count, p->target_count, texts, 1};
     s->count = 1;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
@@ -87,7 +84,8 @@ static veer_status_t encode_texts(veer_sampling_t *s, const veer_settings_t *set
     if (type->dtype != VEER_DTYPE_I64 || type->rank != 2)
         return veer_error(VEER_ERR_CONFIG, "--text %s: the input is %s, expected i64 [batch, length]", input,
                           veer_type_text(type, shape));
-    int64_t count = text_count(settings, &p->arena, input, NULL), length = type->dims[1], row = 0;
+    int64_t count, length = type->dims[1], row = 0;
+    VEER_TRY(text_count(settings, &p->arena, input, &count));
     VEER_TRY(check_list("--text", count, s->count));
     out->type = VEER_TYPE(VEER_DTYPE_I64, count, length);
     out->data = veer_alloc_array(s->allocator, (size_t)count, (size_t)length * sizeof(int64_t));
@@ -130,7 +128,9 @@ static veer_status_t find_given(veer_sampling_t *s, const veer_settings_t *setti
         *found = true;
         VEER_TRY(read_input("--input", rest, s->allocator, out));
     }
-    if (*found || !text_count(settings, &s->parts.arena, name, NULL)) return veer_ok();
+    int64_t texts;
+    VEER_TRY(text_count(settings, &s->parts.arena, name, &texts));
+    if (*found || !texts) return veer_ok();
     *found = true;
     return encode_texts(s, settings, name, type, out);
 }

@@ -193,6 +193,7 @@ static void test_settings(void **state) {
         {DIGITS, "class=1,|steps=1", "--class is '1,', expected integers separated by commas", NULL},
         {E2E, "target=1;0|steps=1", "--target is '1;0', expected numbers separated by commas", NULL},
         {DIGITS, "class=1|steps=1|input=@file.npy", "--input is '@file.npy', expected NAME=@FILE.npy", NULL},
+        {E2E, "target=1|steps=1|text=words", "--text is 'words', expected INPUT=WORDS", NULL},
         {DIGITS, "class=1|steps=1|map-input==x", "--map-input is '=x', expected THEIRS=OURS", NULL},
     };
     CHECK_ALL(cases);
