@@ -118,6 +118,57 @@ static veer_status_t expand_composites(veer_graph_t *g, veer_node_t before_first
 
 /* ---- the sweep ---- */
 
+/* A piece of a cotangent: zeros around `from` along one axis, as the rule of slice makes it. */
+typedef struct piece_s {
+    veer_value_t from;
+    int axis;
+    int64_t begin, end;
+} piece_t;
+
+static bool is_piece(const veer_graph_t *g, veer_value_t v, piece_t *out) {
+    veer_node_t def = veer_value_def(g, v);
+    if (!def.i || veer_node_op(g, def) != VEER_OP_PAD || strcmp(veer_node_string(g, def, "mode"), "constant"))
+        return false;
+    if (veer_node_float(g, def, "value") != 0) return false;
+    int rank, padded = 0;
+    const int64_t *before = veer_node_ints(g, def, "before", &rank), *after = veer_node_ints(g, def, "after", NULL);
+    const veer_type_t *type = veer_value_type(g, v);
+    for (int d = 0; d < rank; d++) {
+        if (!before[d] && !after[d]) continue;
+        if (before[d] < 0 || after[d] < 0) return false;
+        *out = (piece_t){veer_node_in(g, def, 0), d, before[d], type->dims[d] - after[d]};
+        padded++;
+    }
+    return padded == 1;
+}
+
+/* `v`, or what it joins along `axis` itself where there is room. */
+static int add_parts(const veer_graph_t *g, veer_value_t v, int axis, veer_value_t *parts, int count) {
+    veer_node_t def = veer_value_def(g, v);
+    bool joined = def.i && veer_node_op(g, def) == VEER_OP_CONCAT && veer_node_int(g, def, "axis") == axis &&
+                  count + veer_node_in_count(g, def) < VEER_OP_MAX_OPERANDS;
+    for (int i = 0; joined && i < veer_node_in_count(g, def); i++) parts[count++] = veer_node_in(g, def, i);
+    if (!joined) parts[count++] = v;
+    return count;
+}
+
+/* The sum of two cotangents. Pieces that touch, as the parts of a split do, are put together instead: nothing is
+ * padded and added. */
+static veer_value_t sum(veer_builder_t *b, veer_value_t x, veer_value_t y) {
+    piece_t p, q;
+    if (!veer_builder_ok(b) || !is_piece(b->graph, x, &p) || !is_piece(b->graph, y, &q) || p.axis != q.axis ||
+        (p.end != q.begin && q.end != p.begin))
+        return veer_add(b, x, y);
+    bool ordered = p.end == q.begin;
+    int64_t before[VEER_MAX_RANK] = {0}, after[VEER_MAX_RANK] = {0};
+    before[p.axis] = ordered ? p.begin : q.begin;
+    after[p.axis] = veer_builder_type(b, x)->dims[p.axis] - (ordered ? q.end : p.end);
+    veer_value_t parts[VEER_OP_MAX_OPERANDS + 1];
+    int count = add_parts(b->graph, ordered ? p.from : q.from, p.axis, parts, 0);
+    count = add_parts(b->graph, ordered ? q.from : p.from, p.axis, parts, count);
+    return veer_pad_zero(b, veer_concat(b, parts, count, p.axis), before, after);
+}
+
 static veer_status_t accumulate(sweep_t *s, veer_value_t v, veer_value_t d) {
     if (!d.i) return veer_ok();
     char want[VEER_TYPE_TEXT_BYTES], got[VEER_TYPE_TEXT_BYTES];
@@ -125,7 +176,7 @@ static veer_status_t accumulate(sweep_t *s, veer_value_t v, veer_value_t d) {
         return veer_error(VEER_ERR_FAILED, "a gradient rule gave %s for an operand %s",
                           veer_type_text(veer_value_type(s->g, d), got),
                           veer_type_text(veer_value_type(s->g, v), want));
-    s->d[v.i] = s->d[v.i].i ? veer_add(s->b, s->d[v.i], d) : d;
+    s->d[v.i] = s->d[v.i].i ? sum(s->b, s->d[v.i], d) : d;
     return veer_ok();
 }
 

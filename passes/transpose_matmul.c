@@ -7,7 +7,8 @@
  * 1}
  *
  * (a b)^T = b^T a^T; the sums are the same numbers in the same order. Only the last two dims may be exchanged. The
- * second rule declines where the product has other readers. Transposes that nobody reads any more are left to dce.
+ * second rule declines where the product has other readers. A reshape in between that keeps the matrices, and only
+ * counts them differently, is no obstacle. Transposes that nobody reads any more are left to dce.
  */
 #include "passes/pass.h"
 
@@ -22,40 +23,69 @@ static bool exchanges_last(const veer_graph_t *g, veer_node_t n) {
     return rank >= 2 && perm[rank - 1] == rank - 2;
 }
 
-static veer_status_t rebuild(veer_graph_t *g, veer_node_t at, veer_value_t a, veer_value_t b, bool trans_a,
-                             bool trans_b) {
-    veer_builder_t builder = veer_builder_before(g, at);
-    veer_value_t y = veer_matmul(&builder, a, b, trans_a, trans_b);
-    VEER_TRY(veer_builder_status(&builder));
-    veer_value_replace(g, veer_node_out(g, at, 0), y);
-    veer_node_remove(g, at);
+/* A reshape that keeps the last two dims: the leading ones only number the matrices. */
+static bool keeps_matrices(const veer_graph_t *g, veer_node_t n) {
+    if (!n.i || veer_node_op(g, n) != VEER_OP_RESHAPE) return false;
+    const veer_type_t *x = veer_value_type(g, veer_node_in(g, n, 0)), *y = veer_value_type(g, veer_node_out(g, n, 0));
+    return x->rank >= 2 && y->rank >= 2 && x->dims[x->rank - 1] == y->dims[y->rank - 1] &&
+           x->dims[x->rank - 2] == y->dims[y->rank - 2];
+}
+
+/* The same matrices before they were transposed; none where they were not. */
+static veer_value_t untransposed(veer_builder_t *b, veer_value_t v) {
+    veer_graph_t *g = b->graph;
+    veer_node_t def = veer_value_def(g, v), reshape = VEER_NO_NODE;
+    if (keeps_matrices(g, def)) reshape = def, def = veer_value_def(g, veer_node_in(g, def, 0));
+    if (!exchanges_last(g, def)) return VEER_NO_VALUE;
+    veer_value_t x = veer_node_in(g, def, 0);
+    if (!reshape.i) return x;
+    veer_type_t to = *veer_value_type(g, v);
+    int64_t rows = to.dims[to.rank - 2];
+    to.dims[to.rank - 2] = to.dims[to.rank - 1], to.dims[to.rank - 1] = rows;
+    return veer_reshape(b, x, to.rank, to.dims);
+}
+
+static veer_status_t replace(veer_builder_t *b, veer_node_t n, veer_value_t y) {
+    VEER_TRY(veer_builder_status(b));
+    veer_value_replace(b->graph, veer_node_out(b->graph, n, 0), y);
+    veer_node_remove(b->graph, n);
     return veer_ok();
 }
 
 static veer_status_t read_transposed(veer_graph_t *g, veer_node_t n, veer_pass_ctx_t *ctx) {
     veer_value_t in[2] = {veer_node_in(g, n, 0), veer_node_in(g, n, 1)};
     bool trans[2] = {veer_node_int(g, n, "trans_a"), veer_node_int(g, n, "trans_b")}, changed = false;
+    veer_builder_t b = veer_builder_before(g, n);
     for (int i = 0; i < 2; i++) {
-        veer_node_t def = veer_value_def(g, in[i]);
-        if (!exchanges_last(g, def)) continue;
-        in[i] = veer_node_in(g, def, 0);
+        veer_value_t x = untransposed(&b, in[i]);
+        if (!x.i) continue;
+        in[i] = x;
         trans[i] = !trans[i];
         changed = true;
     }
-    if (!changed) return veer_ok();
+    if (!changed) return veer_builder_status(&b);
     veer_pass_count(ctx, "operands");
-    return rebuild(g, n, in[0], in[1], trans[0], trans[1]);
+    return replace(&b, n, veer_matmul(&b, in[0], in[1], trans[0], trans[1]));
+}
+
+/* The node that gives v, where nobody else reads it. */
+static veer_node_t only_for(const veer_graph_t *g, veer_node_t reader) {
+    veer_value_t v = veer_node_in(g, reader, 0);
+    veer_node_t def = veer_value_def(g, v);
+    bool own = def.i && veer_value_use_count(g, v) == 1 && veer_node_region(g, def).i == veer_node_region(g, reader).i;
+    return own ? def : VEER_NO_NODE;
 }
 
 static veer_status_t give_transposed(veer_graph_t *g, veer_node_t n, veer_pass_ctx_t *ctx) {
-    veer_value_t product = veer_node_in(g, n, 0);
-    veer_node_t matmul = veer_value_def(g, product);
-    if (!matmul.i || veer_node_op(g, matmul) != VEER_OP_MATMUL || veer_value_use_count(g, product) != 1)
-        return veer_ok();
-    if (veer_node_region(g, matmul).i != veer_node_region(g, n).i) return veer_ok();
+    veer_node_t matmul = only_for(g, n);
+    if (keeps_matrices(g, matmul)) matmul = only_for(g, matmul);
+    if (!matmul.i || veer_node_op(g, matmul) != VEER_OP_MATMUL) return veer_ok();
     veer_pass_count(ctx, "results");
-    return rebuild(g, n, veer_node_in(g, matmul, 1), veer_node_in(g, matmul, 0), !veer_node_int(g, matmul, "trans_b"),
-                   !veer_node_int(g, matmul, "trans_a"));
+    veer_builder_t b = veer_builder_before(g, n);
+    veer_type_t to = *veer_value_type(g, veer_node_out(g, n, 0));
+    veer_value_t y = veer_matmul(&b, veer_node_in(g, matmul, 1), veer_node_in(g, matmul, 0),
+                                 !veer_node_int(g, matmul, "trans_b"), !veer_node_int(g, matmul, "trans_a"));
+    return replace(&b, n, veer_reshape(&b, y, to.rank, to.dims));
 }
 
 static veer_status_t rewrite_region(veer_graph_t *g, veer_region_t region, veer_pass_ctx_t *ctx) {
