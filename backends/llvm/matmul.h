@@ -8,7 +8,7 @@
  * some rows by one panel; its accumulators stay in registers over all of k. Each element is one chain of fused
  * multiply-adds in the order of k, so the cut has no influence on its bits.
  *
- *     matmul_match.c: node -> problem    matmul.c: blocking, packing    matmul_emit.c: IR */
+ *     matmul_match.c: node -> problem    matmul.c: blocking, packing    matmul_emit.{h,c}: IR */
 #ifndef VEER_BACKENDS_LLVM_MATMUL_H
 #define VEER_BACKENDS_LLVM_MATMUL_H
 
@@ -56,6 +56,26 @@ typedef struct veer_mm_problem_s {
 
 /* Whether a node is a product that can be done here; says why not. */
 bool veer_mm_match(const veer_graph_t *g, veer_node_t node, veer_mm_problem_t *out, char *reason, size_t reason_bytes);
+
+/* ---- parts, for other contractions whose result is rows of columns in the order of memory ---- */
+
+/* An operand of the node (buf) or a constant of the body (data), as dims of dense memory. */
+typedef struct veer_mm_source_s {
+    veer_type_t type;
+    int buf;
+    const float *data; /* NULL: not constant */
+    bool broadcast;
+} veer_mm_source_t;
+
+/* The contraction: the node itself, or the only one of its kind in the fused node's body. */
+bool veer_mm_find_core(const veer_graph_t *g, veer_node_t node, bool (*is_core)(veer_op_t op), veer_node_t *out_core,
+                       char *reason, size_t reason_bytes);
+bool veer_mm_match_operand(const veer_graph_t *g, veer_node_t node, veer_node_t core, int i, veer_mm_source_t *out,
+                           char *reason, size_t reason_bytes);
+/* The program behind the core, whose result is `rows` rows of p->n columns, into p->steps (none yet) and p->result.
+ * `bias`: the core's operand that is added to every row; -1: none. */
+bool veer_mm_match_program(const veer_graph_t *g, veer_node_t node, veer_node_t core, int bias, int64_t rows,
+                           veer_mm_problem_t *p, char *reason, size_t reason_bytes);
 
 /* How a problem is cut, by its shape and the target's registers alone. */
 typedef struct veer_mm_blocking_s {

@@ -6,30 +6,14 @@
  *
  * A program of cheap steps runs on the accumulators where they are. A longer one is emitted once, as a loop over rows
  * of the tile, which is put on the stack before. */
+#include "backends/llvm/matmul_emit.h"
+
 #include "backends/llvm/elementwise.h"
-#include "backends/llvm/matmul.h"
 #include "backends/llvm/vmath.h"
 
 typedef LLVMValueRef val_t;
-
-typedef struct mm_s {
-    veer_jit_kernel_t *jit;
-    veer_emit_t *e;
-    const veer_mm_problem_t *p;
-    const veer_mm_blocking_t *b;
-    LLVMTypeRef vector;
-    val_t a, y, bm;
-    val_t bufs[VEER_MM_MAX_STEPS]; /* of the program's loads */
-    val_t stack;                   /* a tile, where the program is long */
-    /* of the panel under way */
-    int vectors, lanes;                                      /* lanes: of the last vector */
-    val_t column;                                            /* its first */
-    val_t block;                                             /* b's address at the block's first k */
-    val_t k;                                                 /* that k */
-    val_t is_first, is_last;                                 /* of the blocks; NULL where there is one */
-    int64_t b_stride;                                        /* from one k to the next */
-    val_t by_column[VEER_MM_MAX_STEPS][VEER_MM_MAX_VECTORS]; /* loads that are the same for every row */
-} mm_t;
+typedef veer_mm_emitter_t mm_t;
+typedef veer_mm_tile_t tile_t;
 
 /* ---- addresses and memory ---- */
 static val_t i64(mm_t *c, int64_t v) {
@@ -103,7 +87,7 @@ static val_t operand(mm_t *c, int step, val_t row, int v) {
     return load_vector(c, at(c, c->bufs[step], offset), lanes_at(c, v), 4);
 }
 
-static void load_columns(mm_t *c) {
+void veer_mm_load_columns(mm_t *c) {
     for (int i = 0; i < c->p->step_count; i++)
         for (int v = 0; v < c->vectors; v++)
             if (c->p->steps[i].kind == VEER_MM_LOAD && !c->p->steps[i].term_count)
@@ -149,7 +133,7 @@ static bool is_long(const veer_mm_problem_t *p) {
     return work > 16;
 }
 
-static void finish_row(mm_t *c, val_t *products, val_t row) {
+void veer_mm_finish_row(mm_t *c, const val_t *products, val_t row) {
     val_t y = at(c, c->y, add(c, mul(c, row, c->p->n), c->column));
     for (int v = 0; v < c->vectors; v++)
         store_vector(c, run_program(c, products[v], row, v), at(c, y, i64(c, (int64_t)v * c->b->lanes)),
@@ -157,14 +141,6 @@ static void finish_row(mm_t *c, val_t *products, val_t row) {
 }
 
 /* ---- a tile ---- */
-typedef struct tile_s {
-    int rows;
-    val_t row;        /* the first, of y */
-    val_t a;          /* its address at the block's first k */
-    val_t next_block; /* its part of what is to be fetched */
-    val_t sums[VEER_MM_MAX_ROWS * VEER_MM_MAX_VECTORS];
-} tile_t;
-
 static val_t y_at(mm_t *c, const tile_t *t, int r, int v) {
     val_t row = add(c, t->row, i64(c, r)), column = add(c, c->column, i64(c, (int64_t)v * c->b->lanes));
     return at(c, c->y, add(c, mul(c, row, c->p->n), column));
@@ -262,10 +238,15 @@ static void rest_of_k(mm_t *c, tile_t *t) {
     for (int64_t k = whole_steps(last, unroll); k < last; k++) step(c, t, t->a, c->block, k);
 }
 
+void veer_mm_sums(mm_t *c, tile_t *t) {
+    sum_over_k(c, t);
+    rest_of_k(c, t);
+}
+
 static void finish_tile(mm_t *c, tile_t *t) {
     veer_emit_t *e = c->e;
     if (!c->stack) {
-        for (int r = 0; r < t->rows; r++) finish_row(c, &t->sums[r * c->vectors], add(c, t->row, i64(c, r)));
+        for (int r = 0; r < t->rows; r++) veer_mm_finish_row(c, &t->sums[r * c->vectors], add(c, t->row, i64(c, r)));
         return;
     }
     for (int i = 0; i < t->rows * c->vectors; i++)
@@ -281,18 +262,18 @@ static void finish_stack(mm_t *c, val_t first, val_t rows) {
     for (int v = 0; v < c->vectors; v++)
         products[v] =
             load_vector(c, at(c, from, i64(c, (int64_t)v * c->b->lanes)), c->b->lanes, (unsigned)c->b->lanes * 4);
-    finish_row(c, products, add(c, first, loop.i));
+    veer_mm_finish_row(c, products, add(c, first, loop.i));
     veer_emit_loop_end(c->e, &loop);
 }
 
 static void do_tile(mm_t *c, tile_t t) {
     veer_emit_t *e = c->e;
-    sum_over_k(c, &t);
     if (c->b->blocks == 1) {
-        rest_of_k(c, &t);
+        veer_mm_sums(c, &t);
         finish_tile(c, &t);
         return;
     }
+    sum_over_k(c, &t);
     LLVMBasicBlockRef last = veer_emit_block(e, "last"), wait = veer_emit_block(e, "wait"),
                       both = veer_emit_block(e, "block_done");
     LLVMBuildCondBr(e->builder, c->is_last, last, wait);
@@ -377,7 +358,7 @@ static void do_panel(mm_t *c, val_t lead, val_t group, val_t panel, bool is_tail
     int64_t lead_stride = c->p->b_constant && c->p->b_lead ? all * b->lanes * c->p->k : c->p->b_lead;
     val_t in_lead = c->p->b_constant ? mul(c, panel, width * c->p->k) : c->column;
     val_t first_k = at(c, c->bm, add(c, mul(c, lead, lead_stride), in_lead));
-    load_columns(c);
+    veer_mm_load_columns(c);
     val_t first = divide(c, mul(c, group, b->tiles), b->groups),
           end = divide(c, mul(c, add(c, group, i64(c, 1)), b->tiles), b->groups);
     do_blocks(c, lead, first, end, first_k);
@@ -406,15 +387,20 @@ static void do_item(mm_t *c, val_t item) {
     LLVMPositionBuilderAtEnd(e->builder, both);
 }
 
-void veer_mm_emit(veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const veer_mm_blocking_t *b) {
-    mm_t c = {.jit = jit, .e = &jit->emit, .p = p, .b = b};
-    veer_emit_t *e = c.e;
-    c.vector = LLVMVectorType(e->f32, (unsigned)b->lanes);
-    c.a = veer_jit_buffer(jit, (int)p->a_buf);
-    c.bm = veer_jit_buffer(jit, (int)p->b_buf);
-    c.y = veer_jit_buffer(jit, (int)p->y_buf);
+void veer_mm_emitter_init(mm_t *c, veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const veer_mm_blocking_t *b) {
+    *c = (mm_t){.jit = jit, .e = &jit->emit, .p = p, .b = b};
+    c->vector = LLVMVectorType(c->e->f32, (unsigned)b->lanes);
+    c->a = veer_jit_buffer(jit, (int)p->a_buf);
+    c->bm = veer_jit_buffer(jit, (int)p->b_buf);
+    c->y = veer_jit_buffer(jit, (int)p->y_buf);
     for (int i = 0; i < p->step_count; i++)
-        if (p->steps[i].kind == VEER_MM_LOAD) c.bufs[i] = veer_jit_buffer(jit, p->steps[i].buf);
+        if (p->steps[i].kind == VEER_MM_LOAD) c->bufs[i] = veer_jit_buffer(jit, p->steps[i].buf);
+}
+
+void veer_mm_emit(veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const veer_mm_blocking_t *b) {
+    mm_t c;
+    veer_mm_emitter_init(&c, jit, p, b);
+    veer_emit_t *e = c.e;
     if (is_long(p)) {
         c.stack = veer_emit_variable(e, LLVMArrayType2(c.vector, VEER_MM_MAX_ROWS * VEER_MM_MAX_VECTORS));
         LLVMSetAlignment(c.stack, 64);

@@ -23,13 +23,7 @@ typedef struct matcher_s {
     size_t reason_bytes;
 } matcher_t;
 
-/* An operand of the node (buf) or a constant of the body (data), as dims of dense memory. */
-typedef struct source_s {
-    veer_type_t type;
-    int buf;
-    const float *data;
-    bool broadcast;
-} source_t;
+typedef veer_mm_source_t source_t;
 
 static VEER_PRINTF(2, 3) bool decline(matcher_t *s, const char *format, ...) {
     va_list args;
@@ -214,16 +208,45 @@ static bool read_node(matcher_t *s, veer_node_t n) {
     return decline(s, "'%s' behind the product", veer_op_name(op));
 }
 
-static bool read_body(matcher_t *s) {
+/* The values of the body; the product with its bias is step `product`. */
+static bool read_body(matcher_t *s, int product) {
     veer_region_t body = veer_node_body(s->g, s->node);
-    if (!add_step(s, VEER_MM_PRODUCT, VEER_DTYPE_F32)) return false;
+    s->p->result = product;
     if (veer_node_eq(s->node, s->core)) return true;
-    if (!remember(s, veer_node_out(s->g, s->core, 0), 0)) return false;
+    if (!remember(s, veer_node_out(s->g, s->core, 0), product)) return false;
     VEER_FOR_EACH_NODE(s->g, body, n)
     if (!veer_op_has(veer_node_op(s->g, n), VEER_TERMINATOR) && !read_node(s, n)) return false;
     s->p->result = step_of(s, veer_region_result(s->g, body, 0));
     if (s->p->result < 0) return decline(s, "the result does not depend on the product");
     return s->p->steps[s->p->result].out == VEER_DTYPE_F32 || decline(s, "the result is not f32");
+}
+
+/* Steps for sum + bias, where operand `bias` of the core gives one value per column. */
+static bool add_bias(matcher_t *s, int bias) {
+    source_t from;
+    if (!core_operand(s, bias, &from)) return false;
+    if (from.type.rank != 1 || from.type.dims[0] != s->p->n) return decline(s, "a bias of another size");
+    veer_mm_step_t *load = add_step(s, VEER_MM_LOAD, VEER_DTYPE_F32), *sum = add_step(s, VEER_MM_OP, VEER_DTYPE_F32);
+    if (!load || !sum) return false;
+    load->buf = from.buf, load->column_stride = s->p->n > 1;
+    sum->op = VEER_OP_ADD, sum->arg_count = 2, sum->args[1] = 1;
+    sum->in[0] = sum->in[1] = VEER_DTYPE_F32;
+    return true;
+}
+
+bool veer_mm_match_program(const veer_graph_t *g, veer_node_t node, veer_node_t core, int bias, int64_t rows,
+                           veer_mm_problem_t *p, char *reason, size_t reason_bytes) {
+    matcher_t s = {.g = g, .node = node, .core = core, .p = p, .reason = reason, .reason_bytes = reason_bytes};
+    s.rows = rows;
+    if (!add_step(&s, VEER_MM_PRODUCT, VEER_DTYPE_F32)) return false;
+    if (bias >= 0 && !add_bias(&s, bias)) return false;
+    return read_body(&s, (int)p->step_count - 1);
+}
+
+bool veer_mm_match_operand(const veer_graph_t *g, veer_node_t node, veer_node_t core, int i, veer_mm_source_t *out,
+                           char *reason, size_t reason_bytes) {
+    matcher_t s = {.g = g, .node = node, .core = core, .reason = reason, .reason_bytes = reason_bytes};
+    return core_operand(&s, i, out);
 }
 
 /* ---- the product ---- */
@@ -252,22 +275,29 @@ static bool read_product(matcher_t *s) {
     return true;
 }
 
-static bool find_core(matcher_t *s) {
-    s->core = s->node;
-    if (veer_node_op(s->g, s->node) == VEER_OP_MATMUL) return true;
-    if (veer_node_op(s->g, s->node) != VEER_OP_FUSED) return decline(s, "no product");
-    if (veer_node_out_count(s->g, s->node) != 1) return decline(s, "the fused node has several results");
-    s->core = VEER_NO_NODE;
-    VEER_FOR_EACH_NODE(s->g, veer_node_body(s->g, s->node), n) {
-        if (veer_node_op(s->g, n) != VEER_OP_MATMUL) continue;
-        if (s->core.i) return decline(s, "two products in one fused node");
-        s->core = n;
+bool veer_mm_find_core(const veer_graph_t *g, veer_node_t node, bool (*is_core)(veer_op_t op), veer_node_t *out_core,
+                       char *reason, size_t reason_bytes) {
+    matcher_t s = {.g = g, .node = node, .core = node, .reason = reason, .reason_bytes = reason_bytes};
+    *out_core = node;
+    if (is_core(veer_node_op(g, node))) return true;
+    if (veer_node_op(g, node) != VEER_OP_FUSED) return decline(&s, "no product");
+    if (veer_node_out_count(g, node) != 1) return decline(&s, "the fused node has several results");
+    *out_core = VEER_NO_NODE;
+    VEER_FOR_EACH_NODE(g, veer_node_body(g, node), n) {
+        if (!is_core(veer_node_op(g, n))) continue;
+        if (out_core->i) return decline(&s, "two products in one fused node");
+        *out_core = n;
     }
-    return s->core.i || decline(s, "no product in the fused node");
+    return out_core->i || decline(&s, "no product in the fused node");
+}
+
+static bool is_matmul(veer_op_t op) {
+    return op == VEER_OP_MATMUL;
 }
 
 bool veer_mm_match(const veer_graph_t *g, veer_node_t node, veer_mm_problem_t *out, char *reason, size_t reason_bytes) {
     memset(out, 0, sizeof *out);
     matcher_t s = {.g = g, .node = node, .p = out, .reason = reason, .reason_bytes = reason_bytes};
-    return find_core(&s) && read_product(&s) && read_body(&s);
+    return veer_mm_find_core(g, node, is_matmul, &s.core, reason, reason_bytes) && read_product(&s) &&
+           veer_mm_match_program(g, node, s.core, -1, s.rows, out, reason, reason_bytes);
 }
