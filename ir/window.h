@@ -21,7 +21,7 @@ typedef struct veer_window_s {
     int64_t output_padding[VEER_MAX_SPATIAL]; /* conv_transpose only, else 0 */
 } veer_window_t;
 
-/* Reads and checks the window attributes of `c` for operand 0 [N, C, spatial...]; the kernel is dims 2.. of `weight`,
+/* Reads and checks the window attributes of `c` for operand 0 [N, C, spatial...] or [N, spatial..., C]; the kernel is dims 2.. of `weight`,
  * or attribute "kernel" where that is NULL. */
 VEER_MUST_USE veer_status_t veer_window_infer(const veer_infer_t *c, const veer_type_t *weight,
                                               veer_window_t *out_window);

@@ -184,6 +184,7 @@ static veer_value_t raise_concat(raise_t *r) {
 /* A convolution of kernel 1 is a product at each position. */
 static veer_value_t raise_conv(raise_t *r) {
     veer_value_t in[3] = {VEER_NO_VALUE, VEER_NO_VALUE, VEER_NO_VALUE};
+    if (veer_node_int(r->g, r->n, "channels_last")) return VEER_NO_VALUE;
     int spatial = r->type.rank - 2, count = veer_node_in_count(r->g, r->n);
     const int64_t *strides = veer_node_ints(r->g, r->n, "strides", NULL),
                   *before = veer_node_ints(r->g, r->n, "pads_before", NULL),

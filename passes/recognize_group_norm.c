@@ -25,6 +25,11 @@ static bool is_neutral(const veer_graph_t *g, veer_value_t value, double neutral
     return !value.i || (veer_match_scalar(g, value, &c) && c == neutral);
 }
 
+/* No exporter writes it, and its groups are no neighbours. */
+static bool is_channels_last(const veer_graph_t *g, veer_node_t norm) {
+    return veer_node_op(g, norm) == VEER_OP_GROUP_NORM && veer_node_int(g, norm, "channels_last");
+}
+
 /* ---- the sandwich ---- */
 
 /* The groups that `norm` of the middle sees as groups of y, the outer type; 0 where it does not. */
@@ -45,6 +50,7 @@ static veer_status_t visit_reshape(veer_graph_t *g, veer_node_t root, veer_pass_
         return veer_ok();
     veer_node_t before = veer_match_def(g, veer_node_in(g, norm, 0), VEER_OP_RESHAPE);
     int64_t groups = groups_of(g, norm, &y);
+    if (is_channels_last(g, norm)) return veer_ok();
     if (!before.i || !groups || !is_neutral(g, veer_node_in(g, norm, 1), 1) ||
         !is_neutral(g, veer_node_in(g, norm, 2), 0))
         return veer_ok();
@@ -82,6 +88,7 @@ static veer_status_t visit_affine(veer_graph_t *g, veer_node_t root, veer_pass_c
     veer_type_t y = *veer_value_type(g, h);
     veer_value_t x = veer_node_in(g, norm, 0), scale = veer_node_in(g, norm, 1), bias = veer_node_in(g, norm, 2);
     if (is_neutral(g, scale, 1)) scale = VEER_NO_VALUE;
+    if (is_channels_last(g, norm)) return veer_ok();
     if (!is_neutral(g, bias, 0) || (is_scale && scale.i) || !is_per_channel(g, other, &y)) return veer_ok();
     veer_match_take(&m, norm);
     if (!veer_match_closed(&m)) return veer_ok();

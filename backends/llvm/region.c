@@ -167,9 +167,28 @@ static int read_norm(reader_t *n, bool centre) {
     return scale_and_shift(n, y, has(n, 1) ? n->in[1] : -1, centre && has(n, 2) ? n->in[2] : -1);
 }
 
+/* [N, A, B, D] as [N, B, A, D]. */
+static int exchange_middle(veer_fx_region_t *r, int x) {
+    veer_type_t t = type_of(r, x);
+    int64_t a = t.dims[1];
+    t.dims[1] = t.dims[2], t.dims[2] = a;
+    return append(r, (veer_fx_expr_t){.kind = VEER_FX_TRANSPOSE, .type = t, .p = {0, 2, 1, 3}}, &x, 1);
+}
+
+/* x [N, ..., C] as [N, groups, S, C/groups] */
+static int read_group_norm_last(reader_t *n) {
+    veer_type_t t = n->e.type;
+    int64_t groups = int_attr(n, "groups"), channels = t.dims[t.rank - 1] / groups;
+    int64_t dims[] = {t.dims[0], veer_type_count_range(&t, 1, t.rank - 1), groups, channels};
+    int x = exchange_middle(n->r, reshape(n->r, n->in[0], 4, dims));
+    int y = exchange_middle(n->r, normalise(n->r, x, 2, 4, veer_node_float(n->g, n->node, "eps"), true));
+    return scale_and_shift(n, reshape(n->r, y, t.rank, t.dims), has(n, 1) ? n->in[1] : -1, has(n, 2) ? n->in[2] : -1);
+}
+
 /* x [N, C, ...] as [N, groups, C/groups, S] */
 static int read_group_norm(reader_t *n) {
     veer_type_t t = n->e.type;
+    if (int_attr(n, "channels_last")) return read_group_norm_last(n);
     int64_t groups = int_attr(n, "groups"), channels = t.dims[1] / groups, space = veer_type_count_range(&t, 2, t.rank);
     int64_t dims[] = {t.dims[0], groups, channels, space}, per_channel[] = {groups, channels, 1};
     int y = normalise(n->r, reshape(n->r, n->in[0], 4, dims), 2, 4, veer_node_float(n->g, n->node, "eps"), true);

@@ -5,6 +5,7 @@
  */
 #include "backends/onednn/match.h"
 
+#include "ir/channels.h"
 #include "ir/resample.h"
 #include "ir/window.h"
 
@@ -23,6 +24,7 @@ typedef struct matcher_s {
     veer_onednn_match_t *m;
     veer_onednn_problem_t *p;
     veer_value_t result; /* the node's, for its type */
+    bool last;           /* the graph has [N, s..., C]: types are turned to [N, C, s...], strides tell where they lie */
 } matcher_t;
 
 /* An operand, looked through reshapes and broadcasts of the body. */
@@ -91,6 +93,17 @@ static void set_view(veer_onednn_view_t *v, const source_t *from, veer_onednn_la
     veer_onednn_view_init(v, from->type.rank, from->type.dims, from->data ? VEER_ONEDNN_PLAIN : layout, from->buf);
     v->data = from->data;
     v->data_count = veer_type_count(&from->type);
+}
+
+/* What stands in the graph's order of dims: images, post-op operands, the result. `from` becomes [N, C, s...]. */
+static void set_image_view(const matcher_t *s, veer_onednn_view_t *v, source_t *from, veer_onednn_layout_t layout) {
+    from->type = veer_channels_first(&from->type, s->last);
+    set_view(v, from, layout);
+    if (s->last) veer_onednn_dense_strides(v->rank, v->dims, true, v->strides);
+}
+
+static veer_type_t result_type(const matcher_t *s) {
+    return veer_channels_first(veer_value_type(s->g, s->result), s->last);
 }
 
 /* ---- post-ops ---- */
@@ -190,8 +203,8 @@ static bool add_binary(matcher_t *s, veer_node_t n, veer_value_t value, const ve
         return decline(s, "a reshaped operand, with channels last");
     if (!add_post(s, alg, 0, 0)) return false;
     bool full = veer_type_same_shape(&other.type, y);
-    set_view(&s->p->tensors[VEER_ONEDNN_POST + s->p->post_count - 1], &other,
-             full ? s->layouts.out : VEER_ONEDNN_PLAIN);
+    set_image_view(s, &s->p->tensors[VEER_ONEDNN_POST + s->p->post_count - 1], &other,
+                   full ? s->layouts.out : VEER_ONEDNN_PLAIN);
     return true;
 }
 
@@ -258,10 +271,11 @@ static void set_weight(matcher_t *s, const source_t *w, int64_t groups, bool tra
 }
 
 static bool set_result(matcher_t *s, veer_onednn_layout_t layout) {
-    const veer_type_t *y = veer_value_type(s->g, s->result);
-    if (y->dtype != VEER_DTYPE_F32) return decline(s, "the result is %s, expected f32", veer_dtype_name(y->dtype));
-    if (veer_type_count(y) == 0) return decline(s, "the result is empty");
-    veer_onednn_view_init(&s->p->tensors[VEER_ONEDNN_Y], y->rank, y->dims, layout, veer_node_in_count(s->g, s->node));
+    source_t y = {.type = *veer_value_type(s->g, s->result), .buf = veer_node_in_count(s->g, s->node)};
+    if (y.type.dtype != VEER_DTYPE_F32)
+        return decline(s, "the result is %s, expected f32", veer_dtype_name(y.type.dtype));
+    if (veer_type_count(&y.type) == 0) return decline(s, "the result is empty");
+    set_image_view(s, &s->p->tensors[VEER_ONEDNN_Y], &y, layout);
     return true;
 }
 
@@ -277,7 +291,7 @@ static bool match_conv(matcher_t *s) {
     s->p->form = transposed ? VEER_ONEDNN_CONV_TRANSPOSE : VEER_ONEDNN_CONV;
     set_window(s, &window);
     if (transposed) flip(s, &window);
-    set_view(&s->p->tensors[VEER_ONEDNN_X], &x, s->layouts.in);
+    set_image_view(s, &s->p->tensors[VEER_ONEDNN_X], &x, s->layouts.in);
     set_weight(s, &w, groups, transposed);
     if (veer_node_in_count(s->g, s->core) > 2 && veer_node_in(s->g, s->core, 2).i) {
         if (!core_operand(s, 2, &bias)) return false;
@@ -405,9 +419,9 @@ static bool match_spread(matcher_t *s, source_t *x) {
     if (!core_operand(s, 0, x) || !set_result(s, s->layouts.out)) return false;
     if (x->data) return decline(s, "the input is a constant");
     if (x->reshaped) return decline(s, "a reshape stands before it");
-    set_view(&s->p->tensors[VEER_ONEDNN_X], x, s->layouts.in);
+    set_image_view(s, &s->p->tensors[VEER_ONEDNN_X], x, s->layouts.in);
     s->p->flops = (double)veer_type_count(veer_value_type(s->g, s->result));
-    if (s->layouts.in == VEER_ONEDNN_PLAIN && s->p->post_count == 0) merge_images(s->p);
+    if (s->layouts.in == VEER_ONEDNN_PLAIN && !s->last && s->p->post_count == 0) merge_images(s->p);
     return true;
 }
 
@@ -419,9 +433,10 @@ static bool match_pool(matcher_t *s) {
     if (is_max && veer_value_use_count(s->g, veer_node_out(s->g, s->core, 1)) > 0)
         return decline(s, "the indices are used");
     if (!match_spread(s, &x)) return false;
+    veer_type_t result = result_type(s);
     for (int i = 0; i < w.spatial; i++) {
         /* What the last window needs; less than pads_after where a stride leaves a remainder, more in ceil mode. */
-        int64_t y = veer_value_type(s->g, s->result)->dims[2 + i];
+        int64_t y = result.dims[2 + i];
         int64_t after = (y - 1) * w.strides[i] + veer_window_extent(&w, i) - w.pads_before[i] - x.type.dims[2 + i];
         if (include && after > w.pads_after[i]) return decline(s, "a window hangs over the padding, which counts");
         if (w.pads_before[i] >= w.kernel[i] || after >= w.kernel[i])
@@ -438,6 +453,13 @@ static bool match_pool(matcher_t *s) {
     return true;
 }
 
+static bool resizes(const veer_graph_t *g, veer_node_t n, int axis) {
+    const veer_type_t *x = veer_value_type(g, veer_node_in(g, n, 0)), *y = veer_value_type(g, veer_node_out(g, n, 0));
+    veer_resample_t r = veer_resample_of_node(g, n);
+    return x->dims[axis] != y->dims[axis] ||
+           !veer_resample_is_identity(&r, x->dims[axis], y->dims[axis], veer_node_floats(g, n, "scales", NULL)[axis]);
+}
+
 /* oneDNN knows nearest and linear with half-pixel centres. */
 static bool match_resize(matcher_t *s) {
     source_t x;
@@ -445,13 +467,14 @@ static bool match_resize(matcher_t *s) {
     int count;
     const double *scales = veer_node_floats(s->g, s->core, "scales", &count);
     if (!match_spread(s, &x)) return false;
+    veer_type_t result = result_type(s);
     if (x.type.rank < 3 || x.type.rank > 5) return decline(s, "resize of rank %d, expected 3 to 5", x.type.rank);
     if (r.mode == VEER_RESAMPLE_CUBIC) return decline(s, "cubic resize");
     for (int i = 0; i < x.type.rank; i++) {
-        int64_t in = x.type.dims[i], out = veer_value_type(s->g, s->result)->dims[i],
-                f = veer_resample_repeats(&r, in, out, scales[i]);
-        bool identity = veer_resample_is_identity(&r, in, out, scales[i]);
-        bool half = r.coordinate == VEER_COORDINATE_HALF_PIXEL && scales[i] == (double)out / (double)in;
+        double scale = scales[s->last && i ? (i == 1 ? x.type.rank - 1 : i - 1) : i];
+        int64_t in = x.type.dims[i], out = result.dims[i], f = veer_resample_repeats(&r, in, out, scale);
+        bool identity = veer_resample_is_identity(&r, in, out, scale);
+        bool half = r.coordinate == VEER_COORDINATE_HALF_PIXEL && scale == (double)out / (double)in;
         if (i < 2 && !identity) return decline(s, "resize of the batch or the channels");
         if (identity && in == out) continue;
         if (r.mode == VEER_RESAMPLE_NEAREST && !f) return decline(s, "nearest resize other than repetition");
@@ -487,6 +510,16 @@ static bool find_core(matcher_t *s) {
     return s->core.i || decline(s, "no contraction in the fused node");
 }
 
+/* A resize does not say where its channels are: at the end where it resizes dim 1 and not the last one. */
+static bool is_channels_last(const veer_graph_t *g, veer_node_t core) {
+    int rank = veer_value_type(g, veer_node_in(g, core, 0))->rank;
+    switch (veer_node_op(g, core)) {
+    case VEER_OP_MATMUL: return false;
+    case VEER_OP_RESIZE: return rank >= 3 && rank <= 5 && resizes(g, core, 1) && !resizes(g, core, rank - 1);
+    default: return veer_node_channels_last(g, core);
+    }
+}
+
 static bool match_core(matcher_t *s) {
     switch (veer_node_op(s->g, s->core)) {
     case VEER_OP_MATMUL: return match_matmul(s);
@@ -516,6 +549,9 @@ bool veer_onednn_match(const veer_graph_t *g, veer_node_t node, veer_onednn_layo
     if (!find_core(&s)) return false;
     if (veer_node_in_count(g, node) > 30) return decline(&s, "more than 30 operands");
     s.result = veer_node_out(g, node, 0);
+    s.last = is_channels_last(g, s.core);
+    if (s.last && (layouts.in != VEER_ONEDNN_PLAIN || layouts.out != VEER_ONEDNN_PLAIN))
+        return decline(&s, "the graph says where the channels are");
     /* Post-ops first: a matmul's shape depends on their operands. */
     if (!veer_node_eq(s.core, node) && !add_posts(&s)) return false;
     if (!match_core(&s) || !check_posts(&s)) return false;

@@ -45,16 +45,17 @@ static meeting_t meeting_of(const stretch_t *t, const int64_t k[3]) {
 /* One kernel position, number `at` of them, over the input channels of m's group. Weights are [M, C / groups, kernel],
  * transposed ones [C, M / groups, kernel]. */
 static void add_position(const stretch_t *t, const meeting_t *meeting, int64_t at) {
-    const int64_t *x = t->c->in[0].type.dims, *w = t->c->in[1].type.dims, *kernel = t->s->window.kernel;
-    int64_t groups = veer_call_int(t->c, "groups"), inputs = x[1] / groups;
-    int64_t outputs = t->c->out[0].type.dims[1] / groups, kernel_size = kernel[0] * kernel[1] * kernel[2];
+    const int64_t *w = t->c->in[1].type.dims, *kernel = t->s->window.kernel;
+    const veer_planes_t *x = &t->s->x;
+    int64_t groups = veer_call_int(t->c, "groups"), inputs = x->channels / groups;
+    int64_t outputs = t->s->y.channels / groups, kernel_size = kernel[0] * kernel[1] * kernel[2];
     double row[VEER_BLOCK], *sum = t->sum + meeting->first;
     for (int64_t i = 0; i < inputs; i++) {
         int64_t channel = t->m / outputs * inputs + i;
         int64_t pair = t->transposed ? channel * w[1] + t->m % outputs : t->m * w[1] + i;
         double weight = veer_load_double(&t->c->in[1], pair * kernel_size + at);
-        veer_load_block(&t->c->in[0], (t->n * x[1] + channel) * t->s->in_size + meeting->x, meeting->stride,
-                        meeting->count, row);
+        veer_load_block(&t->c->in[0], veer_plane(x, t->n, channel) + meeting->x * x->position,
+                        meeting->stride * x->position, meeting->count, row);
         for (int64_t o = 0; o < meeting->count; o++) sum[o * meeting->step] += weight * row[o];
     }
 }
@@ -73,7 +74,7 @@ static void add_all(const stretch_t *t) {
 
 static veer_kernel_result_t convolve(veer_reference_call_t *c, bool transposed) {
     veer_spatial_t s = veer_spatial_of_call(c);
-    int64_t samples = c->out[0].type.dims[0], channels = c->out[0].type.dims[1], rows = s.out[0] * s.out[1];
+    int64_t samples = s.y.images, channels = s.y.channels, rows = s.out[0] * s.out[1];
     double sum[VEER_BLOCK];
     stretch_t t = {.c = c, .s = &s, .transposed = transposed, .sum = sum};
     for (int64_t row = 0; row < samples * channels * rows; row++) {
@@ -83,7 +84,8 @@ static veer_kernel_result_t convolve(veer_reference_call_t *c, bool transposed) 
             t.count = veer_least(VEER_BLOCK, s.out[2] - t.at);
             for (int64_t i = 0; i < t.count; i++) sum[i] = veer_call_has(c, 2) ? veer_load_double(&c->in[2], t.m) : 0;
             add_all(&t);
-            veer_store_block(&c->out[0], row * s.out[2] + t.at, t.count, sum);
+            int64_t at = veer_plane(&s.y, t.n, t.m) + (row % rows * s.out[2] + t.at) * s.y.position;
+            for (int64_t i = 0; i < t.count; i++) veer_store_double(&c->out[0], at + i * s.y.position, sum[i]);
         }
     }
     return VEER_KERNEL_OK;

@@ -1,5 +1,6 @@
 /* layer_norm, rms_norm, group_norm */
 #include "backends/reference/block.h"
+#include "ir/channels.h"
 
 #include <math.h>
 
@@ -8,15 +9,22 @@ typedef struct moments_s {
     double mean, rstd;
 } moments_t;
 
-static moments_t moments_of(const veer_tensor_t *x, int64_t first, int64_t n, double eps, bool centre) {
-    double sum = 0, square = 0;
-    for (int64_t i = 0; centre && i < n; i++) sum += veer_load_double(x, first + i);
-    double mean = sum / (double)n;
-    for (int64_t i = 0; i < n; i++) {
-        double centred = veer_load_double(x, first + i) - (centre ? mean : 0);
-        square += centred * centred;
-    }
-    return (moments_t){centre ? mean : 0, 1 / sqrt(square / (double)n + eps)};
+/* `rows` rows of `length` elements, the rows `stride` apart, from `first`. */
+typedef struct group_s {
+    int64_t first, rows, stride, length;
+} group_t;
+
+static moments_t moments_of(const veer_tensor_t *x, group_t g, double eps, bool centre) {
+    double sum = 0, square = 0, n = (double)g.rows * (double)g.length;
+    for (int64_t r = 0; centre && r < g.rows; r++)
+        for (int64_t i = 0; i < g.length; i++) sum += veer_load_double(x, g.first + r * g.stride + i);
+    double mean = sum / n;
+    for (int64_t r = 0; r < g.rows; r++)
+        for (int64_t i = 0; i < g.length; i++) {
+            double centred = veer_load_double(x, g.first + r * g.stride + i) - (centre ? mean : 0);
+            square += centred * centred;
+        }
+    return (moments_t){centre ? mean : 0, 1 / sqrt(square / n + eps)};
 }
 
 /* Scale (1 where absent) or bias (0), element `at`. */
@@ -40,7 +48,7 @@ static veer_kernel_result_t rows(veer_reference_call_t *c, bool centre) {
     for (int i = 1; i <= 2; i++)
         if (veer_call_has(c, i)) parameters[i - 1] = c->in[i];
     for (int64_t r = 0; r < count; r++) {
-        moments_t m = moments_of(&c->in[0], r * n, n, veer_call_float(c, "eps"), centre);
+        moments_t m = moments_of(&c->in[0], (group_t){r * n, 1, n, n}, veer_call_float(c, "eps"), centre);
         for (veer_walk_t w = veer_walk_broadcast(&row, parameters, 2); w.i < w.count; veer_walk_next(&w))
             store_normalised(c, r * n + w.i, m, w.at[0], w.at[1]);
     }
@@ -54,15 +62,22 @@ veer_kernel_result_t veer_reference_rms_norm(veer_reference_call_t *c) {
     return rows(c, false);
 }
 
-/* x: [N, C, size]; a group is C / groups channels of one sample. */
+/* x: [N, C, size] or [N, size, C]; a group is C / groups channels of one sample: one row of neighbours, or one at each
+ * position. */
 veer_kernel_result_t veer_reference_group_norm(veer_reference_call_t *c) {
-    const veer_type_t *t = &c->in[0].type;
-    int64_t channels = t->dims[1], size = veer_type_count_range(t, 2, t->rank), groups = veer_call_int(c, "groups");
-    int64_t n = channels / groups * size;
-    for (int64_t r = 0; r < t->dims[0] * groups; r++) {
-        moments_t m = moments_of(&c->in[0], r * n, n, veer_call_float(c, "eps"), true);
-        for (int64_t i = r * n; i < (r + 1) * n; i++)
-            store_normalised(c, i, m, i / size % channels, i / size % channels);
+    bool last = veer_call_int(c, "channels_last") != 0;
+    veer_type_t t = veer_channels_first(&c->in[0].type, last);
+    int64_t channels = t.dims[1], size = veer_type_count_range(&t, 2, t.rank), groups = veer_call_int(c, "groups");
+    int64_t each = channels / groups;
+    for (int64_t r = 0; r < t.dims[0] * groups; r++) {
+        group_t g = {r * each * size, 1, 0, each * size};
+        if (last) g = (group_t){r / groups * channels * size + r % groups * each, size, channels, each};
+        moments_t m = moments_of(&c->in[0], g, veer_call_float(c, "eps"), true);
+        for (int64_t row = 0; row < g.rows; row++)
+            for (int64_t i = 0; i < g.length; i++) {
+                int64_t channel = r % groups * each + (last ? i : i / size);
+                store_normalised(c, g.first + row * g.stride + i, m, channel, channel);
+            }
     }
     return VEER_KERNEL_OK;
 }

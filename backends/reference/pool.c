@@ -16,8 +16,9 @@ static void see(seen_t *seen, double x, int64_t index) {
     seen->index = index;
 }
 
-/* The channel begins at element `first` of x; o: the output position. */
-static seen_t look(const veer_spatial_t *s, const veer_tensor_t *x, int64_t first, const int64_t o[3]) {
+/* Channel c of image n; o: the output position. */
+static seen_t look(const veer_spatial_t *s, const veer_tensor_t *x, int64_t n, int64_t c, const int64_t o[3]) {
+    int64_t first = veer_plane(&s->x, n, c);
     const veer_window_t *w = &s->window;
     int64_t from[3], to[3], k[3];
     seen_t seen = {.index = -1};
@@ -28,23 +29,27 @@ static seen_t look(const veer_spatial_t *s, const veer_tensor_t *x, int64_t firs
                 int64_t at = 0;
                 for (int i = 0; i < 3; i++)
                     at = at * s->in[i] + o[i] * w->strides[i] + k[i] * w->dilations[i] - w->pads_before[i];
-                see(&seen, veer_load_double(x, first + at), first + at);
+                at = first + at * s->x.position;
+                see(&seen, veer_load_double(x, at), at);
             }
     return seen;
 }
 
-static void position(const veer_spatial_t *s, int64_t i, int64_t o[3]) {
-    for (int axis = 3; axis-- > 0; i /= s->out[axis]) o[axis] = i % s->out[axis];
+/* Result i in the order of channels first: its position, and what its window sees. `out_at`: the element it is. */
+static seen_t look_for(const veer_spatial_t *s, const veer_tensor_t *x, int64_t i, int64_t o[3], int64_t *out_at) {
+    int64_t p = i % s->out_size, c = i / s->out_size % s->y.channels, n = i / s->out_size / s->y.channels;
+    *out_at = veer_plane(&s->y, n, c) + p * s->y.position;
+    for (int axis = 3; axis-- > 0; p /= s->out[axis]) o[axis] = p % s->out[axis];
+    return look(s, x, n, c, o);
 }
 
 veer_kernel_result_t veer_reference_max_pool(veer_reference_call_t *c) {
     veer_spatial_t s = veer_spatial_of_call(c);
-    int64_t o[3];
+    int64_t o[3], at;
     for (int64_t i = 0, n = veer_type_count(&c->out[0].type); i < n; i++) {
-        position(&s, i % s.out_size, o);
-        seen_t seen = look(&s, &c->in[0], i / s.out_size * s.in_size, o);
-        veer_store_double(&c->out[0], i, seen.largest);
-        veer_store_int(&c->out[1], i, seen.index);
+        seen_t seen = look_for(&s, &c->in[0], i, o, &at);
+        veer_store_double(&c->out[0], at, seen.largest);
+        veer_store_int(&c->out[1], at, seen.index);
     }
     return VEER_KERNEL_OK;
 }
@@ -52,13 +57,13 @@ veer_kernel_result_t veer_reference_max_pool(veer_reference_call_t *c) {
 veer_kernel_result_t veer_reference_avg_pool(veer_reference_call_t *c) {
     veer_spatial_t s = veer_spatial_of_call(c);
     bool include_pad = veer_call_int(c, "count_include_pad") != 0;
-    int64_t o[3];
+    int64_t o[3], at;
     for (int64_t i = 0, n = veer_type_count(&c->out[0].type); i < n; i++) {
+        seen_t seen = look_for(&s, &c->in[0], i, o, &at);
         int64_t count = 1;
-        position(&s, i % s.out_size, o);
         for (int axis = 0; axis < 3; axis++)
             count *= veer_window_count(&s.window, axis, o[axis], s.in[axis], include_pad);
-        veer_store_double(&c->out[0], i, look(&s, &c->in[0], i / s.out_size * s.in_size, o).sum / (double)count);
+        veer_store_double(&c->out[0], at, seen.sum / (double)count);
     }
     return VEER_KERNEL_OK;
 }

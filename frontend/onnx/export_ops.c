@@ -1,5 +1,6 @@
 /* One IR operator after the other, in the words of ONNX. */
 #include "frontend/onnx/export.h"
+#include "ir/channels.h"
 
 #include <math.h>
 #include <string.h>
@@ -312,19 +313,45 @@ static void put_window(veer_onnx_writer_t *w, veer_node_t node, bool with_dilati
     if (with_dilations) veer_onnx_put_ints(w, "dilations", dilations, rank);
 }
 
+/* ONNX has channels first only: operand 0 of a window op, transposed where its channels are last. To be called before
+ * attributes are put. */
+static name_t images_of(veer_onnx_writer_t *w, veer_node_t node) {
+    int64_t perm[VEER_MAX_RANK];
+    if (!veer_node_channels_last(w->graph, node)) return veer_onnx_in(w, node, 0);
+    int rank = in_type(w, node, 0).rank;
+    veer_channels_first_perm(rank, perm);
+    veer_onnx_put_ints(w, "perm", perm, rank);
+    return veer_onnx_write(w, "Transpose", NULL, NAMES(veer_onnx_in(w, node, 0)));
+}
+
+/* The node on images x, its result transposed back. */
+static void write_images(veer_onnx_writer_t *w, veer_node_t node, const char *op_type, name_t x) {
+    int64_t perm[VEER_MAX_RANK];
+    bool last = veer_node_channels_last(w->graph, node);
+    name_t in[] = {x, veer_onnx_in(w, node, 1), veer_onnx_in(w, node, 2)}, out = veer_onnx_out(w, node, 0);
+    int count = *in[2] ? 3 : *in[1] ? 2 : 1, rank = in_type(w, node, 0).rank;
+    name_t y = veer_onnx_write(w, op_type, last ? NULL : out, count, in);
+    if (!last) return;
+    veer_channels_last_perm(rank, perm);
+    veer_onnx_put_ints(w, "perm", perm, rank);
+    veer_onnx_write(w, "Transpose", out, NAMES(y));
+}
+
 static void export_conv(veer_onnx_writer_t *w, veer_node_t node) {
+    name_t x = images_of(w, node);
     veer_onnx_put_int(w, "group", int_of(w, node, "groups"));
     put_window(w, node, true);
-    write_as(w, node, "Conv");
+    write_images(w, node, "Conv", x);
 }
 
 static void export_conv_transpose(veer_onnx_writer_t *w, veer_node_t node) {
     int rank;
+    name_t x = images_of(w, node);
     const int64_t *more = veer_node_ints(w->graph, node, "output_padding", &rank);
     veer_onnx_put_int(w, "group", int_of(w, node, "groups"));
     veer_onnx_put_ints(w, "output_padding", more, rank);
     put_window(w, node, true);
-    write_as(w, node, "ConvTranspose");
+    write_images(w, node, "ConvTranspose", x);
 }
 
 static void put_pool(veer_onnx_writer_t *w, veer_node_t node, bool with_dilations) {
@@ -337,6 +364,15 @@ static void put_pool(veer_onnx_writer_t *w, veer_node_t node, bool with_dilation
 
 static void export_max_pool(veer_onnx_writer_t *w, veer_node_t node) {
     bool indices = veer_value_use_count(w->graph, veer_node_out(w->graph, node, 1)) > 0;
+    if (veer_node_channels_last(w->graph, node)) {
+        if (indices)
+            veer_onnx_writer_fail(w, veer_error(VEER_ERR_UNSUPPORTED, "the indices of a max_pool with channels_last "
+                                                                      "have no form in ONNX"));
+        name_t x = images_of(w, node);
+        put_pool(w, node, true);
+        write_images(w, node, "MaxPool", x);
+        return;
+    }
     put_pool(w, node, true);
     veer_onnx_write_many(w, "MaxPool", indices ? 2 : 1,
                          (name_t[]){veer_onnx_out(w, node, 0), indices ? veer_onnx_out(w, node, 1) : ""},
@@ -345,6 +381,7 @@ static void export_max_pool(veer_onnx_writer_t *w, veer_node_t node) {
 
 static void export_avg_pool(veer_onnx_writer_t *w, veer_node_t node) {
     int rank;
+    name_t x = images_of(w, node);
     const int64_t *dilations = veer_node_ints(w->graph, node, "dilations", &rank);
     for (int i = 0; i < rank; i++)
         if (dilations[i] != 1)
@@ -354,7 +391,7 @@ static void export_avg_pool(veer_onnx_writer_t *w, veer_node_t node) {
                                                 VEER_ONNX_EXPORT_OPSET));
     put_pool(w, node, false);
     put_same_int(w, node, "count_include_pad");
-    write_as(w, node, "AveragePool");
+    write_images(w, node, "AveragePool", x);
 }
 
 /* ONNX takes scales (f32, sizes follow) or sizes (scales follow). True where one of them says the same. */
@@ -516,6 +553,7 @@ bool veer_onnx_must_expand(const veer_graph_t *g, veer_node_t node) {
     veer_op_t op = veer_node_op(g, node);
     if (!veer_op_has(op, VEER_COMPOSITE)) return false;
     if (op == VEER_OP_RESIZE) return !resize_fits(g, node);
+    if (op == VEER_OP_GROUP_NORM) return veer_node_channels_last(g, node);
     return !rows[op].op_type && !rows[op].write;
 }
 

@@ -7,6 +7,7 @@
  *
  * so in the last line k walks with `dilation` and o with `stride`: the two change places. "Wide" is x of conv and y of
  * conv_transpose, "narrow" the other one; w is [narrow channels, wide channels / groups, kernel...] for both. */
+#include "ir/channels.h"
 #include "ir/ops/common.h"
 #include "ir/window.h"
 
@@ -34,7 +35,9 @@ static veer_status_t infer_conv(veer_infer_t *c) {
     veer_window_t window;
     int64_t groups = veer_infer_int(c, "groups");
     VEER_TRY(infer_operands(c, groups));
-    const veer_type_t *x = &c->in[0], *w = &c->in[1];
+    VEER_TRY(veer_window_infer(c, &c->in[1], &window));
+    bool last = veer_infer_int(c, "channels_last") != 0;
+    const veer_type_t first = veer_channels_first(&c->in[0], last), *x = &first, *w = &c->in[1];
     if (x->dims[1] % groups || x->dims[1] / groups != w->dims[1])
         return veer_error(VEER_ERR_UNSUPPORTED,
                           "the input has %lld channels in %lld groups, the weight expects %lld channels in each",
@@ -44,12 +47,11 @@ static veer_status_t infer_conv(veer_infer_t *c) {
                           "the weight gives %lld channels, expected a multiple of the %lld groups",
                           (long long)w->dims[0], (long long)groups);
     VEER_TRY(infer_bias(c, w->dims[0]));
-    VEER_TRY(veer_window_infer(c, w, &window));
     veer_type_t y = veer_type_make(x->dtype, x->rank, x->dims);
     y.dims[1] = w->dims[0];
     for (int i = 0; i < window.spatial; i++)
         VEER_TRY(veer_window_positions(&window, i, x->dims[2 + i], false, &y.dims[2 + i]));
-    c->out[0] = y;
+    c->out[0] = veer_channels_last(&y, last);
     return veer_type_check(&y);
 }
 
@@ -57,7 +59,9 @@ static veer_status_t infer_conv_transpose(veer_infer_t *c) {
     veer_window_t window;
     int64_t groups = veer_infer_int(c, "groups"), channels;
     VEER_TRY(infer_operands(c, groups));
-    const veer_type_t *x = &c->in[0], *w = &c->in[1];
+    VEER_TRY(veer_window_infer(c, &c->in[1], &window));
+    bool last = veer_infer_int(c, "channels_last") != 0;
+    const veer_type_t first = veer_channels_first(&c->in[0], last), *x = &first, *w = &c->in[1];
     if (x->dims[1] != w->dims[0] || x->dims[1] % groups)
         return veer_error(VEER_ERR_UNSUPPORTED,
                           "the input has %lld channels, the weight %lld; expected the same multiple of the %lld groups",
@@ -65,12 +69,11 @@ static veer_status_t infer_conv_transpose(veer_infer_t *c) {
     if (__builtin_mul_overflow(w->dims[1], groups, &channels))
         return veer_error(VEER_ERR_UNSUPPORTED, "groups is %lld, too many", (long long)groups);
     VEER_TRY(infer_bias(c, channels));
-    VEER_TRY(veer_window_infer(c, w, &window));
     veer_type_t y = veer_type_make(x->dtype, x->rank, x->dims);
     y.dims[1] = channels;
     for (int i = 0; i < window.spatial; i++)
         VEER_TRY(veer_window_positions_transposed(&window, i, x->dims[2 + i], &y.dims[2 + i]));
-    c->out[0] = y;
+    c->out[0] = veer_channels_last(&y, last);
     return veer_type_check(&y);
 }
 
@@ -145,23 +148,26 @@ static veer_value_t bias_grad(veer_builder_t *b, veer_value_t dy, int spatial) {
     return veer_reduce(b, VEER_OP_REDUCE_SUM, dy, axes, 1 + spatial, false);
 }
 
-/* dx: conv_transpose with the same weight; inputs behind the last window (a stride that leaves a remainder) are output
+/* With channels last: the rule of channels first, on transposes of x and dy.
+ *
+ * dx: conv_transpose with the same weight; inputs behind the last window (a stride that leaves a remainder) are output
  * padding: their gradient is 0. */
 static veer_status_t conv_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_window_t window = veer_window_of_node(g->graph, g->node);
     int64_t groups = veer_node_int(g->graph, g->node, "groups");
-    veer_value_t dy = g->d_out[0];
+    bool last = veer_node_channels_last(g->graph, g->node);
+    veer_type_t x = veer_channels_first(veer_builder_type(b, g->in[0]), last),
+                y = veer_channels_first(veer_builder_type(b, g->out[0]), last);
+    veer_value_t dy = veer_to_channels_first(b, g->d_out[0], last);
     if (g->need[0]) {
         veer_window_t back = window;
         for (int i = 0; i < window.spatial; i++) {
-            int64_t in = veer_builder_type(b, g->in[0])->dims[2 + i],
-                    out = veer_builder_type(b, g->out[0])->dims[2 + i];
-            int64_t reach = (out - 1) * window.strides[i] + veer_window_extent(&window, i);
-            back.output_padding[i] = in + window.pads_before[i] + window.pads_after[i] - reach;
+            int64_t reach = (y.dims[2 + i] - 1) * window.strides[i] + veer_window_extent(&window, i);
+            back.output_padding[i] = x.dims[2 + i] + window.pads_before[i] + window.pads_after[i] - reach;
         }
-        g->d_in[0] = build(b, VEER_OP_CONV_TRANSPOSE, dy, g->in[1], &back, groups);
+        g->d_in[0] = veer_to_channels_last(b, build(b, VEER_OP_CONV_TRANSPOSE, dy, g->in[1], &back, groups), last);
     }
-    if (g->need[1]) g->d_in[1] = weight_grad(b, g->in[0], dy, &window, groups);
+    if (g->need[1]) g->d_in[1] = weight_grad(b, veer_to_channels_first(b, g->in[0], last), dy, &window, groups);
     if (g->in_count > 2 && g->in[2].i && g->need[2]) g->d_in[2] = bias_grad(b, dy, window.spatial);
     return veer_builder_status(b);
 }
@@ -169,10 +175,12 @@ static veer_status_t conv_grad(veer_builder_t *b, veer_grad_t *g) {
 static veer_status_t conv_transpose_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_window_t window = veer_window_of_node(g->graph, g->node);
     int64_t groups = veer_node_int(g->graph, g->node, "groups");
-    veer_value_t dy = g->d_out[0];
-    veer_type_t x = *veer_builder_type(b, g->in[0]);
-    if (g->need[0]) g->d_in[0] = conv_exact(b, dy, g->in[1], window, x.dims + 2, groups);
-    if (g->need[1]) g->d_in[1] = weight_grad(b, dy, g->in[0], &window, groups);
+    bool last = veer_node_channels_last(g->graph, g->node);
+    veer_value_t dy = veer_to_channels_first(b, g->d_out[0], last);
+    veer_type_t x = veer_channels_first(veer_builder_type(b, g->in[0]), last);
+    if (g->need[0])
+        g->d_in[0] = veer_to_channels_last(b, conv_exact(b, dy, g->in[1], window, x.dims + 2, groups), last);
+    if (g->need[1]) g->d_in[1] = weight_grad(b, dy, veer_to_channels_first(b, g->in[0], last), &window, groups);
     if (g->in_count > 2 && g->in[2].i && g->need[2]) g->d_in[2] = bias_grad(b, dy, window.spatial);
     return veer_builder_status(b);
 }
@@ -195,12 +203,13 @@ const veer_op_def_t veer_op_conv = {
     .name = "conv",
     .doc = "Cross-correlation of x [N, C, spatial...] with w [M, C/groups, kernel...], plus bias [M]: y[n, m, o] = "
            "bias[m] + "
-           "sum over c, k of x[n, c, o*stride + k*dilation - pad_before] w[m, c, k]. One to three spatial axes.",
+           "sum over c, k of x[n, c, o*stride + k*dilation - pad_before] w[m, c, k]. One to three spatial axes. With "
+           "channels_last x is [N, spatial..., C] and y [N, spatial..., M]; w and bias stay as they are.",
     .in = {{"x", VEER_FLOAT_ONLY, false, false},
            {"w", VEER_FLOAT_ONLY, false, false},
            {"bias", VEER_FLOAT_ONLY, true, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
-    .attrs = {WINDOW_ATTRS, GROUPS_ATTR},
+    .attrs = {WINDOW_ATTRS, GROUPS_ATTR, VEER_CHANNELS_LAST_ATTR},
     .traits = VEER_PURE | VEER_CONTRACTION,
     .infer = infer_conv,
     .grad = conv_grad,
@@ -212,7 +221,7 @@ const veer_op_def_t veer_op_conv_transpose = {
     .doc = "The transpose of conv, x [N, C, spatial...], w [C, M/groups, kernel...], bias [M]: x[n, c, i] w[c, m, k] "
            "is added to "
            "y[n, m, i*stride + k*dilation - pad_before]. Sizes (in-1)*stride + (kernel-1)*dilation + 1 + "
-           "output_padding - pads.",
+           "output_padding - pads. channels_last as in conv.",
     .in = {{"x", VEER_FLOAT_ONLY, false, false},
            {"w", VEER_FLOAT_ONLY, false, false},
            {"bias", VEER_FLOAT_ONLY, true, false}},
@@ -220,7 +229,8 @@ const veer_op_def_t veer_op_conv_transpose = {
     .attrs =
         {WINDOW_ATTRS,
          {.name = "output_padding", .kind = VEER_ATTR_INTS, .required = true, .doc = "more outputs at the end, >= 0"},
-         GROUPS_ATTR},
+         GROUPS_ATTR,
+         VEER_CHANNELS_LAST_ATTR},
     .traits = VEER_PURE | VEER_CONTRACTION,
     .infer = infer_conv_transpose,
     .grad = conv_transpose_grad,

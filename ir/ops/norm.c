@@ -1,5 +1,6 @@
 /* layer_norm, rms_norm and group_norm: y = xhat * scale + bias, with xhat = (x - mean(x)) * rstd over a group of
  * elements, rstd = (mean((x - mean(x))^2) + eps)^(-1/2); rms_norm leaves the mean out. */
+#include "ir/channels.h"
 #include "ir/ops/common.h"
 
 /* What forward and backward share; `centre`: subtract the mean. */
@@ -104,16 +105,17 @@ static veer_status_t rms_norm_expand(veer_builder_t *b, veer_expand_t *e) {
     return rows_expand(b, e, false);
 }
 
-/* ---- group_norm: x [N, C, ...] as [N, groups, C / groups * ...] ---- */
+/* ---- group_norm: x [N, C, ...] as [N, groups, C / groups * ...], or [N, ..., C] as [N, ..., groups, C / groups] ----
+ */
 
 static veer_status_t infer_group_norm(veer_infer_t *c) {
     static const char *const names[] = {"x", "scale", "bias"};
     char text[VEER_TYPE_TEXT_BYTES];
-    const veer_type_t *x = &c->in[0];
     int64_t groups = veer_infer_int(c, "groups");
-    if (x->rank < 2)
-        return veer_error(VEER_ERR_UNSUPPORTED, "input %s has rank %d, expected at least 2", veer_type_text(x, text),
-                          x->rank);
+    if (c->in[0].rank < 2)
+        return veer_error(VEER_ERR_UNSUPPORTED, "input %s has rank %d, expected at least 2",
+                          veer_type_text(&c->in[0], text), c->in[0].rank);
+    const veer_type_t first = veer_channels_first(&c->in[0], veer_infer_int(c, "channels_last") != 0), *x = &first;
     if (groups < 1 || x->dims[1] % groups)
         return veer_error(VEER_ERR_UNSUPPORTED, "groups is %lld, expected a divisor of the %lld channels",
                           (long long)groups, (long long)x->dims[1]);
@@ -127,58 +129,71 @@ static veer_status_t infer_group_norm(veer_infer_t *c) {
     return veer_infer_same(c);
 }
 
-static veer_value_t grouped(veer_builder_t *b, veer_value_t x, int64_t groups) {
-    if (!veer_builder_ok(b)) return VEER_NO_VALUE;
-    const veer_type_t t = *veer_builder_type(b, x);
-    int64_t size = t.dims[1] / groups * veer_type_count_range(&t, 2, t.rank);
-    return veer_reshape(b, x, VEER_DIMS(t.dims[0], groups, size));
+/* A node's groups: how many, and where the channels stand. */
+typedef struct groups_s {
+    int64_t count;
+    bool last;
+} groups_t;
+
+static groups_t groups_of(const veer_graph_t *g, veer_node_t node) {
+    return (groups_t){veer_node_int(g, node, "groups"), veer_node_channels_last(g, node)};
 }
 
-/* [C] as [C, 1, ...]: broadcasts over a tensor of `rank` dims along its axis 1. */
-static veer_value_t per_channel(veer_builder_t *b, veer_value_t v, int rank) {
+static veer_value_t grouped(veer_builder_t *b, veer_value_t x, groups_t groups) {
     if (!veer_builder_ok(b)) return VEER_NO_VALUE;
+    const veer_type_t t = veer_channels_first(veer_builder_type(b, x), groups.last);
+    int64_t each = t.dims[1] / groups.count, space = veer_type_count_range(&t, 2, t.rank);
+    if (groups.last) return veer_reshape(b, x, VEER_DIMS(t.dims[0], space, groups.count, each));
+    return veer_reshape(b, x, VEER_DIMS(t.dims[0], groups.count, each * space));
+}
+
+/* The axes of a group in what `grouped` gives. */
+static rows_t rows_of_groups(groups_t groups) {
+    if (groups.last) return (rows_t){.axes = {1, 3}, .axis_count = 2, .centre = true};
+    return (rows_t){.axes = {2}, .axis_count = 1, .centre = true};
+}
+
+/* [C], broadcasting over a tensor of `rank` dims along its channels: [C, 1, ...], unless they are last anyway. */
+static veer_value_t per_channel(veer_builder_t *b, veer_value_t v, int rank, groups_t groups) {
+    if (groups.last || !veer_builder_ok(b)) return v;
     int64_t dims[VEER_MAX_RANK] = {veer_builder_type(b, v)->dims[0]};
     for (int i = 1; i < rank - 1; i++) dims[i] = 1;
     return veer_reshape(b, v, rank - 1, dims);
 }
 
 /* Over all dims but the channels: [N, C, ...] to [C]. */
-static veer_value_t sum_to_channels(veer_builder_t *b, veer_value_t x, int rank) {
+static veer_value_t sum_to_channels(veer_builder_t *b, veer_value_t x, int rank, groups_t groups) {
     int64_t axes[VEER_MAX_RANK] = {0};
-    for (int i = 2; i < rank; i++) axes[i - 1] = i;
+    for (int i = 1; i < rank - 1; i++) axes[i] = groups.last ? i : i + 1;
     return veer_reduce(b, VEER_OP_REDUCE_SUM, x, axes, rank - 1, false);
-}
-
-static rows_t rows_of_groups(void) {
-    return (rows_t){.axes = {2}, .axis_count = 1, .centre = true};
 }
 
 static veer_status_t group_norm_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_value_t dy = g->d_out[0];
     veer_type_t type = *veer_builder_type(b, g->in[0]);
-    int64_t groups = veer_node_int(g->graph, g->node, "groups");
+    groups_t groups = groups_of(g->graph, g->node);
     bool has_scale = present(g->in, g->in_count, 1), has_bias = present(g->in, g->in_count, 2);
-    rows_t r = rows_of_groups();
+    rows_t r = rows_of_groups(groups);
     if (g->need[0] || (has_scale && g->need[1]))
         normalise(b, &r, grouped(b, g->in[0], groups), veer_node_float(g->graph, g->node, "eps"));
     if (g->need[0]) {
-        veer_value_t d = has_scale ? veer_mul(b, dy, per_channel(b, g->in[1], type.rank)) : dy;
+        veer_value_t d = has_scale ? veer_mul(b, dy, per_channel(b, g->in[1], type.rank, groups)) : dy;
         g->d_in[0] = veer_reshape_like(b, normalise_grad(b, &r, grouped(b, d, groups)), &type);
     }
     if (has_scale && g->need[1])
-        g->d_in[1] = sum_to_channels(b, veer_mul(b, dy, veer_reshape_like(b, r.xhat, &type)), type.rank);
-    if (has_bias && g->need[2]) g->d_in[2] = sum_to_channels(b, dy, type.rank);
+        g->d_in[1] = sum_to_channels(b, veer_mul(b, dy, veer_reshape_like(b, r.xhat, &type)), type.rank, groups);
+    if (has_bias && g->need[2]) g->d_in[2] = sum_to_channels(b, dy, type.rank, groups);
     return veer_builder_status(b);
 }
 
 static veer_status_t group_norm_expand(veer_builder_t *b, veer_expand_t *e) {
     veer_type_t type = *veer_builder_type(b, e->in[0]);
-    rows_t r = rows_of_groups();
-    veer_value_t x = grouped(b, e->in[0], veer_node_int(e->graph, e->node, "groups"));
-    normalise(b, &r, x, veer_node_float(e->graph, e->node, "eps"));
+    groups_t groups = groups_of(e->graph, e->node);
+    rows_t r = rows_of_groups(groups);
+    normalise(b, &r, grouped(b, e->in[0], groups), veer_node_float(e->graph, e->node, "eps"));
     veer_value_t y = veer_reshape_like(b, r.xhat, &type);
-    if (present(e->in, e->in_count, 1)) y = veer_mul(b, y, per_channel(b, e->in[1], type.rank));
-    if (present(e->in, e->in_count, 2)) y = veer_add(b, y, per_channel(b, e->in[2], type.rank));
+    if (present(e->in, e->in_count, 1)) y = veer_mul(b, y, per_channel(b, e->in[1], type.rank, groups));
+    if (present(e->in, e->in_count, 2)) y = veer_add(b, y, per_channel(b, e->in[2], type.rank, groups));
     e->out[0] = y;
     return veer_builder_status(b);
 }
@@ -222,13 +237,14 @@ const veer_op_def_t veer_op_group_norm = {
     .name = "group_norm",
     .doc =
         "(x - mean) / sqrt(variance + eps) * scale[c] + bias[c] over each sample's groups of channels, x [N, C, ...], "
-        "scale and bias [C]; instance normalisation is groups = C.",
+        "scale and bias [C]; instance normalisation is groups = C. With channels_last x is [N, ..., C].",
     .in = {{"x", VEER_FLOAT_ONLY, false, false},
            {"scale", VEER_FLOAT_ONLY, true, false},
            {"bias", VEER_FLOAT_ONLY, true, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
     .attrs = {{.name = "groups", .kind = VEER_ATTR_INT, .required = true, .doc = "a divisor of the number of channels"},
-              EPS_ATTR},
+              EPS_ATTR,
+              VEER_CHANNELS_LAST_ATTR},
     .traits = VEER_PURE | VEER_COMPOSITE,
     .infer = infer_group_norm,
     .grad = group_norm_grad,

@@ -1,4 +1,5 @@
 /* max_pool and avg_pool over windows of the spatial axes of x [N, C, spatial...]. */
+#include "ir/channels.h"
 #include "ir/ops/common.h"
 #include "ir/table.h"
 #include "ir/window.h"
@@ -32,8 +33,9 @@ static veer_status_t check_sees_input(const veer_window_t *w, int i, int64_t in,
 
 static veer_status_t infer_pool(veer_infer_t *c, bool needs_input) {
     veer_window_t w;
-    const veer_type_t *x = &c->in[0];
     VEER_TRY(veer_window_infer(c, NULL, &w));
+    bool last = veer_infer_int(c, "channels_last") != 0;
+    const veer_type_t first = veer_channels_first(&c->in[0], last), *x = &first;
     veer_type_t y = veer_type_make(x->dtype, x->rank, x->dims);
     for (int i = 0; i < w.spatial; i++) {
         int64_t in = x->dims[2 + i];
@@ -41,7 +43,7 @@ static veer_status_t infer_pool(veer_infer_t *c, bool needs_input) {
         VEER_TRY(veer_window_positions(&w, i, in, veer_infer_int(c, "ceil_mode") != 0, &y.dims[2 + i]));
         if (needs_input) VEER_TRY(check_sees_input(&w, i, in, y.dims[2 + i]));
     }
-    c->out[0] = y;
+    c->out[0] = veer_channels_last(&y, last);
     return veer_type_check(&y);
 }
 
@@ -58,7 +60,7 @@ static veer_status_t infer_avg_pool(veer_infer_t *c) {
 
 /* ---- gradients ---- */
 
-/* Each cotangent goes to the element that was the maximum. */
+/* Each cotangent goes to the element that was the maximum; indices are x's own, wherever its channels stand. */
 static veer_status_t max_pool_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_value_t dy = g->d_out[0];
     if (!dy.i) return veer_builder_status(b); /* only the indices matter: they are piecewise constant */
@@ -155,10 +157,12 @@ static veer_value_t spread_windows(veer_builder_t *b, veer_value_t d, veer_windo
 
 static veer_status_t avg_pool_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_window_t w = veer_window_of_node(g->graph, g->node);
-    veer_type_t x = *veer_builder_type(b, g->in[0]);
+    bool last = veer_node_channels_last(g->graph, g->node);
+    veer_type_t x = veer_channels_first(veer_builder_type(b, g->in[0]), last);
     bool include_pad = veer_node_int(g->graph, g->node, "count_include_pad") != 0;
-    veer_value_t d = divide_by_counts(b, g->d_out[0], &w, &x, include_pad);
-    g->d_in[0] = is_tiling(&w) ? spread_tiles(b, d, &w, &x) : spread_windows(b, d, w, &x);
+    veer_value_t d = divide_by_counts(b, veer_to_channels_first(b, g->d_out[0], last), &w, &x, include_pad);
+    d = is_tiling(&w) ? spread_tiles(b, d, &w, &x) : spread_windows(b, d, w, &x);
+    g->d_in[0] = veer_to_channels_last(b, d, last);
     return veer_builder_status(b);
 }
 
@@ -167,15 +171,15 @@ static veer_status_t avg_pool_grad(veer_builder_t *b, veer_grad_t *g) {
         {.name = "strides", .kind = VEER_ATTR_INTS, .required = true, .doc = "one per spatial axis, >= 1"},            \
         {.name = "pads_before", .kind = VEER_ATTR_INTS, .required = true, .doc = "padding before the input, >= 0"},    \
         {.name = "pads_after", .kind = VEER_ATTR_INTS, .required = true, .doc = "padding after the input, >= 0"},      \
-        {.name = "dilations", .kind = VEER_ATTR_INTS, .required = true, .doc = "distance of window elements, >= 1"}, { \
-        .name = "ceil_mode", .kind = VEER_ATTR_INT, .doc = "1: a last window may hang over the end"                    \
-    }
+        {.name = "dilations", .kind = VEER_ATTR_INTS, .required = true, .doc = "distance of window elements, >= 1"},   \
+        {.name = "ceil_mode", .kind = VEER_ATTR_INT, .doc = "1: a last window may hang over the end"},                 \
+        VEER_CHANNELS_LAST_ATTR
 
 const veer_op_def_t veer_op_max_pool = {
     .name = "max_pool",
     .doc = "The largest element of each window of x [N, C, spatial...] (the first of equal ones; a NaN wins), and its "
            "row-major "
-           "index in the whole x.",
+           "index in the whole x. With channels_last x and y are [N, spatial..., C].",
     .in = {{"x", VEER_FLOAT_ONLY, false, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}, {"indices", VEER_INDEX, false, false}},
     .attrs = {POOL_ATTRS},
@@ -189,7 +193,7 @@ const veer_op_def_t veer_op_avg_pool = {
     .name = "avg_pool",
     .doc = "The mean of each window of x [N, C, spatial...], over the elements inside the input, or with "
            "count_include_pad over "
-           "those inside the padded input, padding being 0.",
+           "those inside the padded input, padding being 0. channels_last as in max_pool.",
     .in = {{"x", VEER_FLOAT_ONLY, false, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
     .attrs = {POOL_ATTRS, {.name = "count_include_pad", .kind = VEER_ATTR_INT, .doc = "1: padding counts as zeros"}},

@@ -187,9 +187,59 @@ static void test_unsupported(void **state) {
     veer_graph_destroy(g);
 }
 
+/* Channels last: standard operators between transposes, the norm spelled out. */
+static void test_channels_last(void **state) {
+    (void)state;
+    enum { COUNT = 5 };
+    veer_graph_t *g = new_graph(), *again = new_graph();
+    veer_func_t func;
+    veer_value_t x, y[COUNT];
+    assert_ok(veer_graph_add_func(g, "f", &func));
+    veer_type_t type = VEER_TYPE(VEER_DTYPE_F32, 2, 4, 5, 6);
+    assert_ok(veer_region_add_arg(g, veer_func_body(g, func), type, "x", &x));
+    veer_builder_t b = veer_builder_at_end(g, veer_func_body(g, func));
+    float values[240], weights[6 * 6 * 4];
+    for (int i = 0; i < 240; i++) values[i] = (float)(i * 37 % 101) / 50 - 1;
+    for (int i = 0; i < 144; i++) weights[i] = (float)(i * 29 % 61) / 30 - 1;
+    veer_value_t w = veer_const(&b, VEER_TYPE(VEER_DTYPE_F32, 6, 6, 2, 2), weights);
+    int64_t one[] = {1, 1}, two[] = {2, 2}, none[] = {0, 0};
+    veer_named_attr_t window[] = {VEER_INTS("strides", two, 2),
+                                  VEER_INTS("pads_before", none, 2),
+                                  VEER_INTS("pads_after", one, 2),
+                                  VEER_INTS("dilations", one, 2),
+                                  VEER_INT("channels_last", 1),
+                                  {0},
+                                  {0}};
+    y[0] = veer_build(&b, VEER_OP_CONV, VEER_IN(x, w), window);
+    window[5] = VEER_INTS("output_padding", one, 2);
+    y[1] = veer_build(&b, VEER_OP_CONV_TRANSPOSE, VEER_IN(x, w), window);
+    window[5] = VEER_INTS("kernel", two, 2);
+    y[2] = veer_node_out(g, veer_build_node(&b, VEER_OP_MAX_POOL, &x, 1, window), 0);
+    y[3] = veer_build(&b, VEER_OP_AVG_POOL, VEER_IN(x), window);
+    y[4] =
+        veer_build(&b, VEER_OP_GROUP_NORM, VEER_IN(x), VEER_ATTRS(VEER_INT("groups", 3), VEER_INT("channels_last", 1)));
+    veer_builder_return(&b, y, COUNT);
+    assert_ok(veer_builder_status(&b));
+    assert_ok(veer_onnx_export(g, func, temp_path("model.onnx"), NULL));
+    veer_func_t copy = import(again, temp_path("model.onnx"));
+    veer_tensor_t in = {type, values}, want[COUNT], got[COUNT];
+    assert_ok(veer_reference_eval(g, func, &in, 1, system_allocator(), want, COUNT));
+    assert_ok(veer_reference_eval(again, copy, &in, 1, system_allocator(), got, COUNT));
+    for (int k = 0; k < COUNT; k++) {
+        assert_true(veer_type_equal(&want[k].type, &got[k].type));
+        for (int64_t i = 0; i < veer_type_count(&want[k].type); i++)
+            assert_true(fabs((double)((float *)want[k].data)[i] - ((float *)got[k].data)[i]) <= 1e-5);
+        veer_free(system_allocator(), want[k].data);
+        veer_free(system_allocator(), got[k].data);
+    }
+    veer_graph_destroy(g);
+    veer_graph_destroy(again);
+    temp_folder_count(true);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_external_data),
-                                       cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_plain_results),
-                                       cmocka_unit_test(test_unsupported)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_external_data),
+                                       cmocka_unit_test(test_same_bytes),  cmocka_unit_test(test_plain_results),
+                                       cmocka_unit_test(test_unsupported), cmocka_unit_test(test_channels_last)};
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }

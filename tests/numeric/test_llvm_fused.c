@@ -488,6 +488,23 @@ static void norms(void **state) {
     run_all(s);
 }
 
+static void norms_with_channels_last(void **state) {
+    suite_t *s = *state;
+    static const int64_t shapes[][4] = {{2, 5, 7, 6}, {1, 8, 8, 32}, {3, 1, 1, 12}, {2, 16, 3, 8}, {1, 33, 1, 64}};
+    for (int i = 0; i < 20; i++) {
+        const int64_t *d = shapes[i % 5];
+        char name[NAME_BYTES];
+        snprintf(name, sizeof name, "norm with channels last %d", i);
+        veer_builder_t b = begin(s, name, 5e-6, 5e-6);
+        veer_value_t in[] = {arg(s, VEER_TYPE(VEER_DTYPE_F32, d[0], d[1], d[2], d[3])),
+                             arg(s, VEER_TYPE(VEER_DTYPE_F32, d[3])), arg(s, VEER_TYPE(VEER_DTYPE_F32, d[3]))};
+        veer_named_attr_t attrs[] = {
+            VEER_INT("groups", i < 10 ? 2 : d[3]), VEER_FLOAT("eps", 1e-5), VEER_INT("channels_last", 1), {0}};
+        finish_value(s, &b, veer_build(&b, VEER_OP_GROUP_NORM, in, i / 5 % 2 ? 3 : 1, attrs));
+    }
+    run_all(s);
+}
+
 /* What a transformer and a U-Net give the fuse pass. */
 static void row_regions(void **state) {
     suite_t *s = *state;
@@ -915,6 +932,7 @@ int main(void) {
         T(arg_max),
         T(softmaxes),
         T(norms),
+        T(norms_with_channels_last),
         T(row_regions),
         T(moves),
         T(gathers),

@@ -1,10 +1,11 @@
-/* oneDNN's kernels against the reference backend over random shapes, in both layouts, and the same bits for any number
- * of threads. Inputs and weights are uniform in [-1, 1]; a sum of K products then has rounding errors of about K *
- * 2^-24 / 3, of which the tolerance allows a few. */
+/* oneDNN's kernels against the reference backend over random shapes, in both layouts (as the graph says or as the
+ * caller says), and the same bits for any number of threads. Inputs and weights are uniform in [-1, 1]; a sum of K
+ * products then has rounding errors of about K * 2^-24 / 3, of which the tolerance allows a few. */
 #include "backends/onednn/match.h"
 #include "backends/onednn/onednn.h"
 #include "backends/reference/reference.h"
 #include "ir/builder.h"
+#include "ir/channels.h"
 #include "tests/support/failing_allocator.h"
 #include "tests/support/random.h"
 
@@ -203,7 +204,22 @@ typedef struct conv_s {
     int spatial;
     int64_t n, c, m, groups; /* channels in and out */
     int64_t in[3], kernel[3], strides[3], dilations[3], before[3], after[3], output_padding[3];
+    bool last; /* the graph itself has its channels last */
 } conv_t;
+
+enum { GRAPH_LAST = 3, VARIANTS }; /* of layouts: by the caller, or by the graph */
+
+static veer_onednn_layouts_t variant(conv_t *c, uint64_t i) {
+    c->last = i % VARIANTS == GRAPH_LAST;
+    return (veer_onednn_layouts_t[]){plain, last, mixed, plain}[i % VARIANTS];
+}
+
+static veer_type_t image_type(const conv_t *c) {
+    int64_t x[5] = {c->n};
+    x[c->last ? 1 + c->spatial : 1] = c->c;
+    for (int i = 0; i < c->spatial; i++) x[c->last ? 1 + i : 2 + i] = c->in[i];
+    return veer_type_make(VEER_DTYPE_F32, 2 + c->spatial, x);
+}
 
 static veer_node_t build_conv(subject_t *s, const conv_t *c, const veer_value_t *operands) {
     int n = c->spatial;
@@ -211,16 +227,16 @@ static veer_node_t build_conv(subject_t *s, const conv_t *c, const veer_value_t 
         &s->b, c->transposed ? VEER_OP_CONV_TRANSPOSE : VEER_OP_CONV, operands, c->bias ? 3 : 2,
         VEER_ATTRS(VEER_INTS("strides", c->strides, n), VEER_INTS("pads_before", c->before, n),
                    VEER_INTS("pads_after", c->after, n), VEER_INTS("dilations", c->dilations, n),
-                   VEER_INT("groups", c->groups),
+                   VEER_INT("groups", c->groups), VEER_INT("channels_last", c->last),
                    c->transposed ? VEER_INTS("output_padding", c->output_padding, n) : (veer_named_attr_t){0}));
 }
 
 static void conv_operands(subject_t *s, const conv_t *c) {
-    int64_t x[5] = {c->n, c->c}, w[5] = {c->m, c->c / c->groups};
+    int64_t w[5] = {c->m, c->c / c->groups};
     if (c->transposed) w[0] = c->c, w[1] = c->m / c->groups;
     s->terms = c->c / c->groups;
-    for (int i = 0; i < c->spatial; i++) x[2 + i] = c->in[i], w[2 + i] = c->kernel[i], s->terms *= c->kernel[i];
-    add_arg(s, veer_type_make(VEER_DTYPE_F32, 2 + c->spatial, x));
+    for (int i = 0; i < c->spatial; i++) w[2 + i] = c->kernel[i], s->terms *= c->kernel[i];
+    add_arg(s, image_type(c));
     add_const(s, veer_type_make(VEER_DTYPE_F32, 2 + c->spatial, w));
     if (c->bias) add_const(s, VEER_TYPE(VEER_DTYPE_F32, c->m));
 }
@@ -255,12 +271,13 @@ static void test_conv_of_models(void **state) {
                             conv_2d(1, 128, 128, 8, 3, 1), conv_2d(2, 64, 48, 16, 1, 1), conv_2d(1, 64, 64, 32, 3, 2),
                             conv_2d(3, 32, 64, 8, 3, 2),   conv_2d(2, 256, 96, 8, 1, 1)};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        for (int l = 0; l < 3; l++) {
-            conv_t transposed = cases[i];
-            assert_true(check_conv(&cases[i], SEED + i, (veer_onednn_layouts_t[]){plain, last, mixed}[l]));
-            transposed.transposed = true; /* the gradient of such a convolution */
-            if (cases[i].strides[0] > 1) transposed.output_padding[0] = transposed.output_padding[1] = 1;
-            assert_true(check_conv(&transposed, SEED + i, (veer_onednn_layouts_t[]){plain, last, mixed}[l]));
+        for (uint64_t l = 0; l < VARIANTS; l++) {
+            conv_t conv = cases[i];
+            veer_onednn_layouts_t layouts = variant(&conv, l);
+            assert_true(check_conv(&conv, SEED + i, layouts));
+            conv.transposed = true; /* the gradient of such a convolution */
+            if (cases[i].strides[0] > 1) conv.output_padding[0] = conv.output_padding[1] = 1;
+            assert_true(check_conv(&conv, SEED + i, layouts));
         }
 }
 
@@ -287,7 +304,8 @@ static void check_random_convs(bool transposed, int count) {
     int taken = 0;
     for (int i = 0; i < count; i++) {
         conv_t c = random_conv(&r, transposed);
-        taken += check_conv(&c, SEED + (uint64_t)i, (veer_onednn_layouts_t[]){plain, last, mixed}[i % 3]);
+        veer_onednn_layouts_t layouts = variant(&c, (uint64_t)i);
+        taken += check_conv(&c, SEED + (uint64_t)i, layouts);
     }
     print_message("seed %d: %d of %d taken\n", SEED, taken, count);
     assert_true(taken * 2 > count);
@@ -495,9 +513,10 @@ static void test_conv_chains(void **state) {
         conv.bias = random_below(&r, 2);
         chain_t c = random_chain(&r);
         subject_t s = subject(SEED + i);
+        veer_onednn_layouts_t layouts = variant(&conv, i);
         conv_operands(&s, &conv);
-        finish_chain(&s, &c, &conv, 1, build_conv_core);
-        taken += check(&s, (veer_onednn_layouts_t[]){plain, last, mixed}[i % 3]);
+        finish_chain(&s, &c, &conv, conv.last ? 3 : 1, build_conv_core);
+        taken += check(&s, layouts);
     }
     print_message("seed %d: %d of 120 taken\n", SEED, taken);
     assert_true(taken >= 100);
@@ -507,12 +526,13 @@ static void test_conv_chains(void **state) {
 static void test_operands_of_chains_broadcast(void **state) {
     (void)state;
     for (int axes = 0; axes < 16; axes++)
-        for (uint64_t i = 0; i < 9; i++) {
+        for (uint64_t i = 0; i < 18; i++) {
             chain_t c = {.activation = {-1, -1}, .binary = {(int)i % 2, -1}, .operand = {BY_AXES + axes}};
-            conv_t conv = conv_2d(i < 6 ? 3 : 1, i % 3 == 2 ? 32 : 8, i % 3 ? 32 : 1, 8, i % 2 ? 3 : 1, 1);
+            conv_t conv = conv_2d(i % 9 < 6 ? 3 : 1, i % 3 == 2 ? 32 : 8, i % 3 ? 32 : 1, 8, i % 2 ? 3 : 1, 1);
             subject_t s = subject(SEED + i);
+            conv.last = i >= 9 && i % 3;
             conv_operands(&s, &conv);
-            finish_chain(&s, &c, &conv, 1, build_conv_core);
+            finish_chain(&s, &c, &conv, conv.last ? 3 : 1, build_conv_core);
             check(&s, i % 3 ? plain : last);
         }
     for (int axes = 0; axes < 8; axes++)
@@ -557,6 +577,7 @@ static veer_node_t build_pool(subject_t *s, bool is_max, bool ceil_mode, bool in
                            VEER_ATTRS(VEER_INTS("kernel", c->kernel, n), VEER_INTS("strides", c->strides, n),
                                       VEER_INTS("pads_before", c->before, n), VEER_INTS("pads_after", c->after, n),
                                       VEER_INTS("dilations", c->dilations, n), VEER_INT("ceil_mode", ceil_mode),
+                                      VEER_INT("channels_last", c->last),
                                       is_max ? (veer_named_attr_t){0} : VEER_INT("count_include_pad", include)));
 }
 
@@ -566,28 +587,33 @@ static void test_random_pools(void **state) {
     int taken = 0;
     for (uint64_t i = 0; i < 120; i++) {
         conv_t c = random_conv(&r, false);
-        int64_t x[5] = {c.n, c.c};
         for (int k = 0; k < c.spatial; k++) {
-            c.dilations[k] = 1, x[2 + k] = c.in[k];
+            c.dilations[k] = 1;
             c.before[k] = c.before[k] < c.kernel[k] ? c.before[k] : 0,
             c.after[k] = c.after[k] < c.kernel[k] ? c.after[k] : 0;
         }
         subject_t s = subject(SEED + i);
-        add_arg(&s, veer_type_make(VEER_DTYPE_F32, 2 + c.spatial, x));
+        c.last = i % 6 >= 4;
+        add_arg(&s, image_type(&c));
         finish(&s, build_pool(&s, i & 1, random_below(&r, 2), random_below(&r, 2), &c));
-        taken += check(&s, i % 4 < 2 ? plain : last);
+        taken += check(&s, i % 6 < 2 || c.last ? plain : last);
     }
     print_message("seed %d: %d of 120 taken\n", SEED, taken);
     assert_true(taken >= 60);
 }
 
-static bool check_resize(veer_type_t x, const int64_t *factors, const char *mode, const char *coordinate,
-                         const char *nearest, veer_onednn_layouts_t layouts) {
+/* x: [N, C, s...], in the graph also [N, s..., C]. */
+static bool check_resize(bool graph_last, veer_type_t x, const int64_t *factors, const char *mode,
+                         const char *coordinate, const char *nearest, veer_onednn_layouts_t layouts) {
     subject_t s = subject(SEED);
     int64_t dims[5];
     double scales[5];
-    for (int i = 0; i < x.rank; i++)
-        dims[i] = x.dims[i] * (i < 2 ? 1 : factors[i - 2]), scales[i] = i < 2 ? 1 : (double)factors[i - 2];
+    int from = graph_last ? 1 : 2;
+    x = veer_channels_last(&x, graph_last);
+    for (int i = 0; i < x.rank; i++) {
+        int64_t factor = i >= from && i < from + x.rank - 2 ? factors[i - from] : 1;
+        dims[i] = x.dims[i] * factor, scales[i] = (double)factor;
+    }
     add_arg(&s, x);
     finish(&s, veer_build_node(&s.b, VEER_OP_RESIZE, s.operands, 1,
                                VEER_ATTRS(VEER_INTS("dims", dims, x.rank), VEER_FLOATS("scales", scales, x.rank),
@@ -599,16 +625,16 @@ static bool check_resize(veer_type_t x, const int64_t *factors, const char *mode
 static void test_resize(void **state) {
     (void)state;
     veer_type_t x = VEER_TYPE(VEER_DTYPE_F32, 2, 19, 8, 5), volume = VEER_TYPE(VEER_DTYPE_F32, 1, 3, 4, 5, 6);
-    for (int l = 0; l < 2; l++) {
-        veer_onednn_layouts_t layouts = l ? last : plain;
-        assert_true(check_resize(x, (int64_t[]){2, 2}, "nearest", "asymmetric", "floor", layouts));
-        assert_true(check_resize(x, (int64_t[]){2, 3}, "nearest", "half_pixel", "round_prefer_floor", layouts));
-        assert_true(check_resize(x, (int64_t[]){2, 3}, "linear", "half_pixel", "floor", layouts));
-        assert_true(check_resize(volume, (int64_t[]){1, 2, 3}, "linear", "half_pixel", "floor", layouts));
-        assert_true(check_resize(volume, (int64_t[]){2, 1, 2}, "nearest", "asymmetric", "floor", layouts));
-        assert_false(check_resize(x, (int64_t[]){2, 2}, "linear", "align_corners", "floor", layouts));
-        assert_false(check_resize(x, (int64_t[]){2, 2}, "cubic", "half_pixel", "floor", layouts));
-        assert_false(check_resize(x, (int64_t[]){2, 2}, "nearest", "asymmetric", "ceil", layouts));
+    for (int l = 0; l < 3; l++) {
+        veer_onednn_layouts_t layouts = l == 1 ? last : plain;
+        assert_true(check_resize(l == 2, x, (int64_t[]){2, 2}, "nearest", "asymmetric", "floor", layouts));
+        assert_true(check_resize(l == 2, x, (int64_t[]){2, 3}, "nearest", "half_pixel", "round_prefer_floor", layouts));
+        assert_true(check_resize(l == 2, x, (int64_t[]){2, 3}, "linear", "half_pixel", "floor", layouts));
+        assert_true(check_resize(l == 2, volume, (int64_t[]){1, 2, 3}, "linear", "half_pixel", "floor", layouts));
+        assert_true(check_resize(l == 2, volume, (int64_t[]){2, 1, 2}, "nearest", "asymmetric", "floor", layouts));
+        assert_false(check_resize(l == 2, x, (int64_t[]){2, 2}, "linear", "align_corners", "floor", layouts));
+        assert_false(check_resize(l == 2, x, (int64_t[]){2, 2}, "cubic", "half_pixel", "floor", layouts));
+        assert_false(check_resize(l == 2, x, (int64_t[]){2, 2}, "nearest", "asymmetric", "ceil", layouts));
     }
 }
 
@@ -699,6 +725,11 @@ static void test_declines_with_a_reason(void **state) {
     assert_string_equal(reason, "the weight is not a constant");
     assert_false(veer_onednn_supports(s.g, veer_value_def(s.g, y), reason, sizeof reason));
     assert_string_equal(reason, "'exp' is none of oneDNN's ops");
+    veer_onednn_match_t m;
+    c.last = true;
+    conv_operands(&s, &c);
+    assert_false(veer_onednn_match(s.g, build_conv(&s, &c, s.operands + 2), last, &m));
+    assert_string_equal(m.reason, "the graph says where the channels are");
     veer_graph_destroy(s.g);
 }
 

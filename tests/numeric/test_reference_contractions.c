@@ -1,5 +1,6 @@
 /* The reference kernels of the larger op families against PyTorch's results, in every float dtype; what `expand` builds
  * against the kernels; noise and nearest against their definitions. */
+#include "ir/channels.h"
 #include "ir/gradient.h"
 #include "ir/half.h"
 #include "runtime/philox.h"
@@ -104,6 +105,60 @@ static void test_f16(void **state) {
 static void test_bf16(void **state) {
     (void)state;
     for (int i = 0; i < CONTRACTION_CASES; i++) check_case(&contraction_cases[i], VEER_DTYPE_BF16, 50 * 0x1p-8);
+}
+
+/* ---- channels last ---- */
+
+/* The case's op with its channels last, between transposes; NULL attributes end the list. */
+static void build_channels_last(veer_builder_t *b, const op_case_t *c, const veer_value_t *in, veer_value_t *out_y) {
+    veer_named_attr_t attrs[VEER_OP_MAX_ATTRS + 1] = {{0}};
+    veer_value_t operands[OP_CASE_OPERANDS];
+    int count = 0;
+    while (c->attrs[count].name) attrs[count] = c->attrs[count], count++;
+    attrs[count] = VEER_INT("channels_last", 1);
+    memcpy(operands, in, sizeof operands);
+    operands[0] = veer_to_channels_last(b, in[0], true);
+    *out_y = veer_to_channels_first(b, veer_build(b, c->op, operands, op_case_operands(c), attrs), true);
+}
+
+/* The same numbers as with channels first: sums run in the same order, but for those of the norms. */
+static void check_channels_last(const op_case_t *c) {
+    veer_graph_t *g;
+    veer_func_t f;
+    veer_builder_t b;
+    veer_value_t in[OP_CASE_OPERANDS], results[2];
+    op_case_ok(veer_graph_create(*heap(), &g), c->name);
+    op_case_ok(veer_graph_add_func(g, "f", &f), c->name);
+    results[0] = veer_node_out(g, op_case_node(g, f, c, VEER_DTYPE_F64, &b, in), 0);
+    build_channels_last(&b, c, in, &results[1]);
+    veer_builder_return(&b, results, 2);
+    op_case_ok(veer_builder_status(&b), c->name);
+    veer_tensor_t args[OP_CASE_OPERANDS], out[2];
+    int arg_count = op_case_args(c, args);
+    op_case_ok(veer_reference_eval(g, f, args, arg_count, *heap(), out, 2), c->name);
+    assert_true(veer_type_equal(&out[0].type, &out[1].type));
+    for (int64_t i = 0; i < veer_type_count(&out[0].type); i++)
+        compare(c, "channels last", &out[1], i, element(&out[0], i), c->op == VEER_OP_GROUP_NORM ? 1e-12 : 0);
+    op_case_free(args, arg_count), op_case_free(out, 2);
+    veer_graph_destroy(g);
+}
+
+static bool is_channels_last(const op_case_t *c) {
+    for (int i = 0; c->attrs[i].name; i++)
+        if (!strcmp(c->attrs[i].name, "channels_last")) return true;
+    return false;
+}
+
+static void test_channels_last(void **state) {
+    (void)state;
+    int checked = 0;
+    for (int i = 0; i < CONTRACTION_CASES; i++) {
+        const op_case_t *c = &contraction_cases[i];
+        if (veer_op_attr_index(c->op, "channels_last") < 0 || is_channels_last(c)) continue;
+        check_channels_last(c);
+        checked++;
+    }
+    assert_true(checked > 30);
 }
 
 /* ---- single ops with operands of our own ---- */
@@ -264,6 +319,12 @@ static const refusal_t refusals[] = {
      "eps is -1, expected a number >= 0"},
     {{.op = VEER_OP_GROUP_NORM, .in = {SHAPE(2, 3, 4)}, .attrs = ATTRS(INT("groups", 2))},
      "groups is 2, expected a divisor of the 3 channels"},
+    {{.op = VEER_OP_GROUP_NORM, .in = {SHAPE(2, 4, 3)}, .attrs = ATTRS(INT("groups", 2), INT("channels_last", 1))},
+     "groups is 2, expected a divisor of the 3 channels"},
+    {{.op = VEER_OP_CONV,
+      .in = {SHAPE(1, 2, 5), SHAPE(1, 2, 2)},
+      .attrs = ATTRS(WINDOW(1, 0, 0, 1), INT("channels_last", 1))},
+     "the input has 5 channels in 1 groups, the weight expects 2"},
     {{.op = VEER_OP_MATMUL, .in = {SHAPE(2, 3), SHAPE(2, 3)}}, "inner dims of f64[2,3] and f64[2,3] are 3 and 2"},
     {{.op = VEER_OP_MATMUL, .in = {SHAPE(2, 1, 3), SHAPE(3, 3, 1)}}, "leading dims"},
     {{.op = VEER_OP_ATTENTION, .in = {SHAPE(1, 2, 3, 4), SHAPE(1, 2, 5, 4), SHAPE(1, 2, 4, 4)}},
@@ -334,6 +395,7 @@ int main(void) {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_f16),
         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_channels_last),
         cmocka_unit_test(test_max_pool_indices),
         cmocka_unit_test(test_attention_masked_keys),
         cmocka_unit_test(test_long_rows),

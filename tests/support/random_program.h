@@ -8,6 +8,7 @@
 #define VEER_TESTS_RANDOM_PROGRAM_H
 
 #include "ir/builder.h"
+#include "ir/channels.h"
 #include "tests/support/random.h"
 
 enum { PROGRAM_POOL = 96, PROGRAM_ELEMENTS = 6000, PROGRAM_TRIP = 4 };
@@ -226,8 +227,12 @@ static inline veer_value_t program_norm(program_t *p, veer_value_t x) {
         int64_t c = t.dims[1];
         veer_value_t in[] = {x, program_const(p, VEER_TYPE(VEER_DTYPE_F32, c)),
                              program_const(p, VEER_TYPE(VEER_DTYPE_F32, c))};
-        return veer_build(b, VEER_OP_GROUP_NORM, in, program_below(p, 2) ? 3 : 1,
-                          VEER_ATTRS(VEER_INT("groups", c % 2 == 0 && program_below(p, 2) ? 2 : 1), eps));
+        bool channels_last = program_below(p, 4) == 0;
+        in[0] = veer_to_channels_last(b, x, channels_last);
+        veer_value_t y = veer_build(b, VEER_OP_GROUP_NORM, in, program_below(p, 2) ? 3 : 1,
+                                    VEER_ATTRS(VEER_INT("groups", c % 2 == 0 && program_below(p, 2) ? 2 : 1), eps,
+                                               VEER_INT("channels_last", channels_last)));
+        return veer_to_channels_first(b, y, channels_last);
     }
     }
 }
@@ -262,10 +267,14 @@ static inline veer_value_t program_conv(program_t *p, veer_value_t x) {
     int64_t strides[] = {1, 1}, pads[] = {k / 2, k / 2}, dilations[] = {1, 1};
     if (program_below(p, 4) == 0) strides[0] = strides[sp - 1] = 2;
     if (veer_type_count(&wt) > PROGRAM_ELEMENTS) return VEER_NO_VALUE;
-    veer_value_t in[] = {x, program_const(p, wt), program_const(p, VEER_TYPE(VEER_DTYPE_F32, m))};
+    bool channels_last = program_below(p, 4) == 0;
+    veer_value_t in[] = {veer_to_channels_last(b, x, channels_last), program_const(p, wt),
+                         program_const(p, VEER_TYPE(VEER_DTYPE_F32, m))};
     veer_value_t y = veer_build(b, VEER_OP_CONV, in, 2 + program_below(p, 2),
                                 VEER_ATTRS(VEER_INTS("strides", strides, sp), VEER_INTS("pads_before", pads, sp),
-                                           VEER_INTS("pads_after", pads, sp), VEER_INTS("dilations", dilations, sp)));
+                                           VEER_INTS("pads_after", pads, sp), VEER_INTS("dilations", dilations, sp),
+                                           VEER_INT("channels_last", channels_last)));
+    y = veer_to_channels_first(b, y, channels_last);
     if (!veer_builder_ok(b)) return VEER_NO_VALUE;
     if (program_below(p, 2) && veer_type_same_shape(program_type(p, y), &t)) y = veer_add(b, x, y);
     return veer_tanh(b, veer_mul_c(b, y, 0.3));
