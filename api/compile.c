@@ -26,29 +26,23 @@ static const char OPTIMISED[] =
 static const char PLAIN[] = "inline,gradient,dce";
 
 #if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN
-static bool accepts_contraction(const veer_graph_t *g, veer_node_t n, char *reason, size_t size) {
-    bool accepts = false;
+static veer_status_t accepts_contraction(const veer_graph_t *g, veer_node_t n, bool *out, char *reason, size_t size) {
+    *out = false;
 #ifdef VEER_WITH_LLVM
-    accepts = veer_llvm_matmul_supports(g, n, reason, size);
+    *out = veer_llvm_matmul_supports(g, n, reason, size);
 #endif
 #ifdef VEER_WITH_ONEDNN
-    accepts = accepts || veer_onednn_supports(g, n, reason, size);
+    *out = *out || veer_onednn_supports(g, n, reason, size);
 #endif
-    return accepts;
+    return veer_ok();
 }
 #endif
-#ifdef VEER_WITH_LLVM
-static bool accepts_cluster(const veer_graph_t *g, veer_node_t n, char *reason, size_t size) {
-    return veer_llvm_supports(g, n, reason, size);
-}
-#endif
-
 static const veer_fuse_target_t target = {
 #if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN
     .accepts_contraction = accepts_contraction,
 #endif
 #ifdef VEER_WITH_LLVM
-    .accepts_cluster = accepts_cluster,
+    .accepts_cluster = veer_llvm_supports,
 #endif
 };
 

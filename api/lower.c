@@ -161,7 +161,9 @@ static void take_llvm(choice_t *c, const veer_llvm_kernel_t *k) {
 
 static veer_status_t try_llvm(lower_t *l, veer_node_t n, choice_t *c, char *why) {
     char reason[REASON_BYTES] = "";
-    if (!veer_llvm_supports(l->g, n, reason, sizeof reason)) {
+    bool supports;
+    VEER_TRY(veer_llvm_supports(l->g, n, &supports, reason, sizeof reason));
+    if (!supports) {
         add_reason(why, "llvm", reason);
         return veer_ok();
     }

@@ -1,6 +1,7 @@
 #include "api/networks.h"
 
 #include "backends/reference/reference.h"
+#include "ir/base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,6 +141,55 @@ static veer_status_t import_network(veer_graph_t *g, const roles_t *r, const cha
         VEER_TRY(role_of(r, veer_value_name(g, arg), type->dtype, type->rank, classifier, &roles[i]));
     }
     return classifier ? veer_ok() : check_self_cond(r, roles, args);
+}
+
+/* ---- names that are mapped ---- */
+
+/* Whether the model has such an input; its inputs' names are added to `names`. */
+static veer_status_t look_for(const veer_parts_t *p, const char *path, const char *name, bool *found,
+                              veer_text_t *names) {
+    veer_onnx_info_t info;
+    VEER_TRY(veer_onnx_inspect(p->allocator, path, &info));
+    for (int i = 0; i < info.input_count; i++) {
+        *found |= !strcmp(info.inputs[i].name, name);
+        veer_text_add(names, "%s'%s'", names->length ? ", " : "", info.inputs[i].name);
+    }
+    veer_onnx_info_deinit(&info);
+    return veer_ok();
+}
+
+static veer_status_t check_name(const veer_parts_t *p, const char *name, const char *ours, veer_text_t *names) {
+    bool found = false;
+    VEER_TRY(look_for(p, p->denoiser, name, &found, names));
+    if (p->classifier) VEER_TRY(look_for(p, p->classifier, name, &found, names));
+    if (!found && p->unused_classifier) {
+        /* What is not loaded need not be there; as long as it cannot be read, the name may be its. */
+        veer_status_t status = look_for(p, p->unused_classifier, name, &found, names);
+        found |= status && veer_status_code(status) != VEER_ERR_RESOURCE;
+        if (found || !status)
+            veer_status_free(status);
+        else
+            return status;
+    }
+    if (found) return veer_ok();
+    return veer_status_help(
+        veer_error(VEER_ERR_CONFIG, "--map-input %s=%s: no model has an input '%s'", name, ours, name),
+        "the models' inputs are %s", names->length ? names->data : "none");
+}
+
+veer_status_t veer_networks_check_names(const veer_parts_t *p, const veer_settings_t *settings) {
+    veer_arena_t arena;
+    veer_status_t status = veer_ok();
+    veer_arena_init(&arena, p->allocator);
+    for (int i = 0; veer_setting_text(settings, VEER_SETTING_MAP_INPUT, i) && !status; i++) {
+        const char *theirs, *ours;
+        veer_text_t names = veer_text_make(p->allocator);
+        status = veer_setting_pair(settings, VEER_SETTING_MAP_INPUT, i, &arena, &theirs, &ours);
+        if (!status) status = check_name(p, theirs, ours, &names);
+        veer_text_deinit(&names);
+    }
+    veer_arena_deinit(&arena);
+    return status;
 }
 
 veer_status_t veer_networks_fixed_batch(const veer_parts_t *p, const veer_settings_t *settings, int64_t *out_batch) {

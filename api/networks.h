@@ -14,6 +14,8 @@ typedef struct veer_networks_s {
  * and .classifier (roles in the graph's arena). */
 VEER_MUST_USE veer_status_t veer_networks_import(veer_graph_t *g, veer_parts_t *p, const veer_settings_t *settings,
                                                  const veer_compile_options_t *options, int64_t batch);
+/* That each --map-input names an input of one of the models, from the files alone. */
+VEER_MUST_USE veer_status_t veer_networks_check_names(const veer_parts_t *p, const veer_settings_t *settings);
 /* The batch size that the denoiser's file fixes; 0 where it is symbolic. */
 VEER_MUST_USE veer_status_t veer_networks_fixed_batch(const veer_parts_t *p, const veer_settings_t *settings,
                                                       int64_t *out_batch);

@@ -216,7 +216,7 @@ static veer_status_t classifier_settings(load_t *l) {
     p->classifier_scale = c && c->enabled ? c->guidance_scale : asked ? 1 : 0;
     VEER_TRY(veer_setting_double(l->s, VEER_SETTING_CLASSIFIER_SCALE, &p->classifier_scale));
     if (p->classifier_scale == 0) {
-        p->classifier = NULL;
+        p->unused_classifier = p->classifier, p->classifier = NULL;
         return veer_ok();
     }
     if (!p->classifier)

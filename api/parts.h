@@ -12,6 +12,7 @@ typedef struct veer_parts_s {
     veer_allocator_t allocator;
     /* files; NULL: absent */
     const char *denoiser, *classifier, *embeddings_path, *vocab_path;
+    const char *unused_classifier; /* there is one, but its scale is 0: not loaded */
     veer_scheduler_config_t scheduler;
     veer_schedule_t schedule;
     veer_kept_steps_t kept;

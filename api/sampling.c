@@ -54,6 +54,7 @@ static veer_status_t count_samples(veer_sampling_t *s, const veer_settings_t *se
 
 static veer_status_t choose_batch(veer_sampling_t *s, const veer_settings_t *settings) {
     int64_t fixed = 0;
+    VEER_TRY(veer_networks_check_names(&s->parts, settings));
     VEER_TRY(veer_networks_fixed_batch(&s->parts, settings, &fixed));
     s->batch = fixed ? fixed : s->count < 16 ? s->count : 16;
     int64_t asked = s->batch;

@@ -53,18 +53,23 @@ static bool repeats(const veer_graph_t *g, veer_node_t n) {
     return true;
 }
 
-static bool stays_whole(const veer_graph_t *g, veer_node_t n, const veer_fuse_target_t *target) {
+static veer_status_t stays_whole(const veer_graph_t *g, veer_node_t n, const veer_fuse_target_t *target, bool *out) {
     char reason[200];
-    if (veer_node_op(g, n) == VEER_OP_RESIZE) return !repeats(g, n);
-    if (target->accepts_cluster && target->accepts_cluster(g, n, reason, sizeof reason)) return true;
-    return target->accepts_contraction && target->accepts_contraction(g, n, reason, sizeof reason);
+    *out = veer_node_op(g, n) == VEER_OP_RESIZE && !repeats(g, n);
+    if (veer_node_op(g, n) == VEER_OP_RESIZE) return veer_ok();
+    if (target->accepts_cluster) VEER_TRY(target->accepts_cluster(g, n, out, reason, sizeof reason));
+    if (*out || !target->accepts_contraction) return veer_ok();
+    return target->accepts_contraction(g, n, out, reason, sizeof reason);
 }
 
 static veer_status_t expand_region(veer_graph_t *g, veer_region_t region, veer_pass_ctx_t *ctx) {
     VEER_FOR_EACH_NODE(g, region, n) {
         veer_op_t op = veer_node_op(g, n);
         if (op == VEER_OP_LOOP) VEER_TRY(expand_region(g, veer_node_body(g, n), ctx));
-        if (!veer_op_has(op, VEER_COMPOSITE) || !veer_op_def(op)->expand || stays_whole(g, n, ctx->target)) continue;
+        if (!veer_op_has(op, VEER_COMPOSITE) || !veer_op_def(op)->expand) continue;
+        bool whole;
+        VEER_TRY(stays_whole(g, n, ctx->target, &whole));
+        if (whole) continue;
         VEER_TRY(veer_expand_node(g, n, NULL, 0));
         veer_pass_count(ctx, "expanded");
     }

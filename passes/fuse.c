@@ -44,6 +44,7 @@ typedef struct cluster_s {
     uint32_t *mark; /* by node id: number of the cluster it is in */
     uint32_t limit; /* of node ids that were there before: later ones are fused nodes */
     uint32_t number;
+    veer_status_t status; /* the first failure while growing; owned */
 } cluster_t;
 
 static int64_t count_of(const veer_graph_t *g, veer_value_t v) {
@@ -185,9 +186,12 @@ static int operand_count(const cluster_t *c) {
 static bool accepted_alone(cluster_t *c, veer_node_t n) {
     char reason[200];
     if (is_move(c->g, n)) return true;
-    if (c->alone[n.i] == UNASKED)
-        c->alone[n.i] = c->target->accepts_cluster(c->g, n, reason, sizeof reason) ? TAKEN : DECLINED;
-    return c->alone[n.i] == TAKEN;
+    if (c->alone[n.i] == UNASKED && !c->status) {
+        bool taken = false;
+        c->status = c->target->accepts_cluster(c->g, n, &taken, reason, sizeof reason);
+        c->alone[n.i] = taken ? TAKEN : DECLINED;
+    }
+    return c->alone[n.i] == TAKEN && !c->status;
 }
 
 static bool try_join(cluster_t *c, veer_node_t n) {
@@ -259,7 +263,7 @@ static veer_status_t attempt(cluster_t *c, veer_node_t root, bool with_moves, in
     c->most = most;
     grow(c);
     *out_fused = false;
-    if (!worth_it(c)) return veer_ok();
+    if (c->status || !worth_it(c)) return veer_ok();
     sort_members(c);
     VEER_TRY(veer_outline_if(&c->outline, c->members, c->count, "cluster", c->target->accepts_cluster, out_fused));
     if (*out_fused) {
@@ -274,7 +278,7 @@ static veer_status_t attempt(cluster_t *c, veer_node_t root, bool with_moves, in
 static veer_status_t fuse_at(cluster_t *c, veer_node_t root) {
     bool fused = false;
     if (!accepted_alone(c, root)) return veer_ok();
-    for (int most = MOST_MEMBERS; most > 1 && c->declined > 0; most = c->count / 2) {
+    for (int most = MOST_MEMBERS; most > 1 && c->declined > 0 && !c->status; most = c->count / 2) {
         VEER_TRY(attempt(c, root, true, most, &fused));
         if (!fused) VEER_TRY(attempt(c, root, false, most, &fused));
         if (fused) break;
@@ -289,7 +293,7 @@ static veer_status_t fuse_region(cluster_t *c, veer_region_t region) {
     if (!all) return veer_out_of_memory();
     int count = 0;
     VEER_FOR_EACH_NODE(c->g, region, n) all[count++] = n;
-    while (count-- > 0) {
+    while (count-- > 0 && !c->status) {
         veer_op_t op = veer_node_op(c->g, all[count]);
         if (op == VEER_OP_LOOP)
             VEER_TRY(fuse_region(c, veer_node_body(c->g, all[count])));
@@ -309,7 +313,7 @@ static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx
     if (!c.mark || !c.alone) return veer_out_of_memory();
     c.declined = (int64_t)c.limit * MOST_DECLINED;
     veer_outline_init(&c.outline, g);
-    veer_status_t status = fuse_region(&c, veer_func_body(g, func));
+    veer_status_t status = veer_status_join(fuse_region(&c, veer_func_body(g, func)), c.status);
     veer_outline_deinit(&c.outline);
     return status;
 }

@@ -4,12 +4,14 @@
 
 #include "ir/graph.h"
 
+/* Whether a fused node can be one kernel; where not, `reason` says why. `node` is a candidate that stands in the graph.
+ * A failure (out of memory) is no answer: what is compiled must not depend on it. */
+typedef veer_status_t (*veer_accepts_fn)(const veer_graph_t *g, veer_node_t node, bool *out_accepted, char *reason,
+                                         size_t reason_bytes);
+
 typedef struct veer_fuse_target_s {
-    /* Whether a fused node can be one kernel; says why not. `node` is a candidate that stands in the graph. */
-    bool (*accepts_contraction)(const veer_graph_t *g, veer_node_t node, char *reason,
-                                size_t reason_bytes); /* with its epilogue */
-    bool (*accepts_cluster)(const veer_graph_t *g, veer_node_t node, char *reason,
-                            size_t reason_bytes); /* without a contraction */
+    veer_accepts_fn accepts_contraction; /* with its epilogue */
+    veer_accepts_fn accepts_cluster;     /* without a contraction */
 } veer_fuse_target_t;
 
 #endif

@@ -150,9 +150,7 @@ void veer_outline_deinit(veer_outline_t *o) {
 }
 
 veer_status_t veer_outline_if(veer_outline_t *o, const veer_node_t *nodes, int count, const char *kind,
-                              bool (*accepts)(const veer_graph_t *g, veer_node_t node, char *reason,
-                                              size_t reason_bytes),
-                              bool *out_accepted) {
+                              veer_accepts_fn accepts, bool *out_accepted) {
     veer_graph_t *g = o->g;
     veer_arena_t scratch;
     veer_arena_init(&scratch, veer_graph_allocator(g));
@@ -160,7 +158,8 @@ veer_status_t veer_outline_if(veer_outline_t *o, const veer_node_t *nodes, int c
     char reason[256] = "";
     veer_status_t status = outline(o, nodes, count, kind, &scratch, &c);
     if (!status) {
-        *out_accepted = accepts(g, c.fused, reason, sizeof reason);
+        *out_accepted = false;
+        status = accepts(g, c.fused, out_accepted, reason, sizeof reason);
         if (*out_accepted)
             commit(g, &c, nodes, count);
         else

@@ -2,7 +2,7 @@
 #ifndef VEER_PASSES_OUTLINE_H
 #define VEER_PASSES_OUTLINE_H
 
-#include "ir/graph.h"
+#include "passes/fuse.h"
 
 /* What the calls of one pass share, so that each costs what its nodes cost, however large the graph is. */
 typedef struct veer_outline_s {
@@ -20,8 +20,6 @@ void veer_outline_deinit(veer_outline_t *o);
  * values that are used outside. `nodes` are in order of execution, in one region, and all that they take is defined
  * before the last of them; what they give is used behind it. */
 VEER_MUST_USE veer_status_t veer_outline_if(veer_outline_t *o, const veer_node_t *nodes, int count, const char *kind,
-                                            bool (*accepts)(const veer_graph_t *g, veer_node_t node, char *reason,
-                                                            size_t reason_bytes),
-                                            bool *out_accepted);
+                                            veer_accepts_fn accepts, bool *out_accepted);
 
 #endif

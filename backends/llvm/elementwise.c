@@ -1,5 +1,6 @@
 #include "backends/llvm/elementwise.h"
 
+#include "backends/llvm/region.h"
 #include "backends/llvm/vmath.h"
 
 #include <assert.h>
@@ -143,6 +144,34 @@ static val_t int_unary(veer_emit_t *e, veer_op_t op, veer_dtype_t d, val_t x) {
         return veer_emit_select(e, negative, veer_emit_like_int(e, x, -1), veer_emit_select(e, is_zero, zero, one));
     }
     default: assert(0 && "not an integer function"); return x;
+    }
+}
+
+bool veer_fx_has(veer_op_t op, veer_dtype_t in, veer_dtype_t in1) {
+    switch (op) {
+    case VEER_OP_ADD:
+    case VEER_OP_SUB:
+    case VEER_OP_MUL:
+    case VEER_OP_DIV:
+    case VEER_OP_MOD:
+    case VEER_OP_MIN:
+    case VEER_OP_MAX:
+    case VEER_OP_EQUAL:
+    case VEER_OP_LESS:
+    case VEER_OP_LESS_EQUAL:
+    case VEER_OP_AND:
+    case VEER_OP_OR:
+    case VEER_OP_XOR:
+    case VEER_OP_NOT:
+    case VEER_OP_WHERE:
+    case VEER_OP_CAST:
+    case VEER_OP_ISNAN: return true;
+    case VEER_OP_POW: return in == VEER_DTYPE_F32 && in1 != VEER_DTYPE_F64;
+    case VEER_OP_NEG:
+    case VEER_OP_ABS:
+    case VEER_OP_SIGN:
+    case VEER_OP_RELU: return true;
+    default: return in == VEER_DTYPE_F32 ? veer_vmath_has(op) : in == VEER_DTYPE_F64 && veer_vmath_is_simple(op);
     }
 }
 

@@ -85,19 +85,27 @@ static bool plan_node(parts_t *p, veer_arena_t *arena, const veer_graph_t *g, ve
     return veer_fx_region_init(&p->region, arena, g, node, reason, size) && make_parts(p);
 }
 
-bool veer_llvm_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t size) {
+/* What was asked of the parts is answered by `good`, unless memory was short. */
+static veer_status_t answer(const parts_t *p, bool good, bool *out) {
+    *out = good;
+    return !p || (!good && p->region.out_of_memory) ? veer_out_of_memory() : veer_ok();
+}
+
+veer_status_t veer_llvm_supports(const veer_graph_t *g, veer_node_t node, bool *out_supports, char *reason,
+                                 size_t size) {
     veer_arena_t arena;
     veer_arena_init(&arena, veer_graph_allocator(g));
     parts_t *p = veer_arena_alloc(&arena, sizeof *p);
     if (size) reason[0] = 0;
     bool good = p && plan_node(p, &arena, g, node, 8, reason, size);
-    if (!good && (!p || p->region.out_of_memory)) snprintf(reason, size, "out of memory");
+    veer_status_t status = answer(p, good, out_supports);
     veer_arena_deinit(&arena);
-    return good;
+    return status;
 }
 
-bool veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int node_count, const veer_value_t *results,
-                        int result_count, veer_llvm_fusion_t *out_info, char *reason, size_t size) {
+veer_status_t veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int node_count,
+                                 const veer_value_t *results, int result_count, bool *out_can,
+                                 veer_llvm_fusion_t *out_info, char *reason, size_t size) {
     veer_arena_t arena;
     veer_arena_init(&arena, veer_graph_allocator(g));
     parts_t *p = veer_arena_alloc(&arena, sizeof *p);
@@ -106,13 +114,13 @@ bool veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int nod
     bool good =
         p && veer_fx_region_init_nodes(&p->region, &arena, g, nodes, node_count, results, result_count, reason, size) &&
         make_parts(p);
-    if (!good && (!p || p->region.out_of_memory)) snprintf(reason, size, "out of memory");
     if (good && out_info) {
         *out_info = (veer_llvm_fusion_t){.nests = p->count, .work_items = p->items};
         for (int i = 0; i < p->count; i++) out_info->sweeps += p->schedules[i]->sweep_count;
     }
+    veer_status_t status = answer(p, good, out_can);
     veer_arena_deinit(&arena);
-    return good;
+    return status;
 }
 
 static veer_status_t write_kernel(veer_llvm_t *llvm, parts_t *p, veer_llvm_kernel_t *out) {

@@ -4,7 +4,8 @@
  *     veer_llvm_t *llvm;
  *     VEER_TRY(veer_llvm_create(allocator, NULL, &llvm));
  *     veer_llvm_kernel_t kernel;
- *     if (veer_llvm_supports(g, node, reason, sizeof reason)) VEER_TRY(veer_llvm_emit(llvm, g, node, &kernel));
+ *     VEER_TRY(veer_llvm_supports(g, node, &yes, reason, sizeof reason));
+ *     if (yes) VEER_TRY(veer_llvm_emit(llvm, g, node, &kernel));
  *     VEER_TRY(veer_llvm_finish(llvm));                      // compiles all that was emitted, in two threads
  *     veer_kernel_fn fn = veer_llvm_symbol(llvm, kernel.id); // args->buf: operands, then results, dense row-major
  *
@@ -36,8 +37,9 @@ const char *veer_llvm_version(void);
 void veer_llvm_destroy(veer_llvm_t *llvm); /* NULL is allowed; the kernels are gone with it */
 
 /* Whether veer_llvm_emit takes the node (a fused one, or one alone that is treated as a region of one); where not,
- * `reason` says why. The same on every target. */
-bool veer_llvm_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
+ * `reason` says why. The same on every target. Fails only where memory is short, which is no answer. */
+VEER_MUST_USE veer_status_t veer_llvm_supports(const veer_graph_t *g, veer_node_t node, bool *out_supports,
+                                               char *reason, size_t reason_bytes);
 /* What a fused node of these nodes would be, for a pass that grows one. */
 typedef struct veer_llvm_fusion_s {
     int nests;  /* loop nests; more than one: results that do not share loops, so what they share is computed twice */
@@ -46,8 +48,9 @@ typedef struct veer_llvm_fusion_s {
 } veer_llvm_fusion_t;
 /* Whether one kernel can do `nodes` (of one region, in order) with `results` for others to read. `out_info` may be
  * NULL. */
-bool veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int node_count, const veer_value_t *results,
-                        int result_count, veer_llvm_fusion_t *out_info, char *reason, size_t reason_bytes);
+VEER_MUST_USE veer_status_t veer_llvm_can_fuse(const veer_graph_t *g, const veer_node_t *nodes, int node_count,
+                                               const veer_value_t *results, int result_count, bool *out_can,
+                                               veer_llvm_fusion_t *out_info, char *reason, size_t reason_bytes);
 
 /* Writes the node's kernel, or finds one that was written before with the same structure and shapes. A node has one
  * buffer per operand (NULL where an optional one is absent), then one per result; results may not overlap operands.

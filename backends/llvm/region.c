@@ -1,7 +1,5 @@
 #include "backends/llvm/region.h"
 
-#include "backends/llvm/vmath.h"
-
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -299,13 +297,6 @@ static bool dtype_known(veer_dtype_t d) {
     return d != VEER_DTYPE_F16 && d != VEER_DTYPE_BF16 && d != VEER_DTYPE_NONE;
 }
 
-static bool op_takes(veer_op_t op, veer_dtype_t in, veer_dtype_t in1) {
-    if (op == VEER_OP_POW) return in == VEER_DTYPE_F32 && in1 != VEER_DTYPE_F64;
-    if (in == VEER_DTYPE_F64) return !veer_vmath_has(op) || veer_vmath_is_simple(op);
-    if (in == VEER_DTYPE_F32) return true;
-    return !veer_vmath_has(op) || op == VEER_OP_NEG || op == VEER_OP_ABS || op == VEER_OP_SIGN || op == VEER_OP_RELU;
-}
-
 static bool check_dtypes(reader_t *n) {
     const char *name = veer_op_name(n->e.op);
     for (int i = 0; i < veer_node_in_count(n->g, n->node); i++) {
@@ -318,8 +309,9 @@ static bool check_dtypes(reader_t *n) {
     veer_dtype_t d = n->in_count && n->in[0] >= 0 ? type_of(n->r, n->in[0]).dtype : n->e.type.dtype;
     veer_dtype_t d1 = n->in_count > 1 && n->in[1] >= 0 ? type_of(n->r, n->in[1]).dtype : d;
     bool rows = veer_op_has(n->e.op, VEER_ROWWISE) || n->e.op == VEER_OP_GROUP_NORM;
-    if ((rows && d != VEER_DTYPE_F32) || (veer_op_has(n->e.op, VEER_ELEMENTWISE) && !op_takes(n->e.op, d, d1)))
-        return veer_fx_decline(n->r, "%s of %s", name, veer_dtype_name(d));
+    if (rows && d != VEER_DTYPE_F32) return veer_fx_decline(n->r, "%s of %s", name, veer_dtype_name(d));
+    if (veer_op_has(n->e.op, VEER_ELEMENTWISE) && !veer_fx_has(n->e.op, d, d1))
+        return veer_fx_decline(n->r, "no kernel for %s of %s", name, veer_dtype_name(d));
     return true;
 }
 

@@ -68,6 +68,10 @@ typedef struct veer_fx_region_s {
 
 enum { VEER_FX_REASON_BYTES = 256 };
 
+/* Whether the op has a kernel for operands of these dtypes (in1: of the second operand, or `in`). What is not known
+ * here must not reach veer_fx_elementwise (elementwise.c, where both are). */
+bool veer_fx_has(veer_op_t op, veer_dtype_t in, veer_dtype_t in1);
+
 /* False where the node cannot be expressed: `reason` says why (or out_of_memory is set). */
 bool veer_fx_region_init(veer_fx_region_t *r, veer_arena_t *arena, const veer_graph_t *g, veer_node_t node,
                          char *reason, size_t reason_bytes);

@@ -100,9 +100,10 @@ static veer_status_t parse(piece_t text, veer_graph_t **out) {
 }
 
 /* For the passes that ask what can be a kernel: everything can, so that the cases show their own rules. */
-static bool accepts(const veer_graph_t *g, veer_node_t n, char *reason, size_t reason_bytes) {
+static veer_status_t accepts(const veer_graph_t *g, veer_node_t n, bool *out, char *reason, size_t reason_bytes) {
     (void)g, (void)n, (void)reason, (void)reason_bytes;
-    return true;
+    *out = true;
+    return veer_ok();
 }
 static const veer_fuse_target_t target = {accepts, accepts};
 

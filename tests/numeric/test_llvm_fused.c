@@ -77,7 +77,9 @@ static void finish(suite_t *s, veer_builder_t *b, veer_node_t node) {
     veer_builder_return(b, out, count);
     check(veer_builder_status(b), c->name);
     char reason[256];
-    if (!veer_llvm_supports(c->g, node, reason, sizeof reason)) fail_msg("%s: not supported: %s", c->name, reason);
+    bool yes;
+    check(veer_llvm_supports(c->g, node, &yes, reason, sizeof reason), c->name);
+    if (!yes) fail_msg("%s: not supported: %s", c->name, reason);
     check(veer_llvm_emit(s->llvm, c->g, node, &c->kernel), c->name);
     s->count++;
 }
@@ -821,7 +823,9 @@ static void declines_with_a_reason(void **state) {
     veer_value_t x = arg(s, VEER_TYPE(VEER_DTYPE_F32, 4, 4));
     veer_node_t node = veer_value_def(b.graph, veer_matmul(&b, x, x, false, false));
     check(veer_builder_status(&b), "matmul");
-    assert_false(veer_llvm_supports(b.graph, node, reason, sizeof reason));
+    bool yes;
+    check(veer_llvm_supports(b.graph, node, &yes, reason, sizeof reason), "matmul");
+    assert_false(yes);
     assert_string_equal(reason, "no kernel for op matmul");
     veer_llvm_kernel_t kernel;
     veer_status_t status = veer_llvm_emit(s->llvm, b.graph, node, &kernel);
@@ -837,7 +841,8 @@ static void declines_with_a_reason(void **state) {
     veer_builder_yield(&f.body, &y, 1);
     check(veer_builder_status(&f.body), "crossed");
     veer_builder_fused_finish(&b, f.node);
-    assert_false(veer_llvm_supports(b.graph, f.node, reason, sizeof reason));
+    check(veer_llvm_supports(b.graph, f.node, &yes, reason, sizeof reason), "crossed");
+    assert_false(yes);
     assert_string_equal(reason, "reductions along different axes");
     s->count++;
 }
@@ -855,15 +860,19 @@ static void tells_what_can_be_fused(void **state) {
     check(veer_builder_status(&b), "candidates");
     veer_node_t nodes[] = {veer_value_def(b.graph, y), veer_value_def(b.graph, m), veer_value_def(b.graph, z)};
     veer_value_t results[] = {z, m};
-    assert_true(veer_llvm_can_fuse(b.graph, nodes, 3, results, 2, &info, reason, sizeof reason));
+    bool can;
+    check(veer_llvm_can_fuse(b.graph, nodes, 3, results, 2, &can, &info, reason, sizeof reason), "candidates");
+    assert_true(can);
     assert_int_equal(info.nests, 1);
     assert_int_equal(info.sweeps, 2);
     assert_int_equal(info.work_items, 8);
     nodes[1] = veer_value_def(b.graph, columns), results[0] = y, results[1] = columns;
-    assert_true(veer_llvm_can_fuse(b.graph, nodes, 2, results, 2, &info, reason, sizeof reason));
+    check(veer_llvm_can_fuse(b.graph, nodes, 2, results, 2, &can, &info, reason, sizeof reason), "candidates");
+    assert_true(can);
     assert_int_equal(info.nests, 2);
     nodes[1] = veer_value_def(b.graph, product), results[1] = product;
-    assert_false(veer_llvm_can_fuse(b.graph, nodes, 2, results, 2, &info, reason, sizeof reason));
+    check(veer_llvm_can_fuse(b.graph, nodes, 2, results, 2, &can, &info, reason, sizeof reason), "candidates");
+    assert_false(can);
     assert_string_equal(reason, "no kernel for op matmul");
     s->count++;
 }
@@ -910,6 +919,42 @@ static void survives_failing_allocations(void **state) {
         }
 }
 
+/* Short memory is a failure, never "no": what is compiled would depend on it. */
+static void short_memory_is_no_answer(void **state) {
+    (void)state;
+    failing_allocator_t failing = {.fail_at = -1};
+    veer_graph_t *g;
+    veer_func_t func;
+    veer_value_t x;
+    char reason[256];
+    check(veer_graph_create(failing_allocator(&failing), &g), "graph");
+    check(veer_graph_add_func(g, "f", &func), "graph");
+    check(veer_region_add_arg(g, veer_func_body(g, func), VEER_TYPE(VEER_DTYPE_F32, 4, 50), "", &x), "graph");
+    veer_builder_t b = veer_builder_at_end(g, veer_func_body(g, func));
+    veer_node_t node = veer_value_def(g, veer_build(&b, VEER_OP_SOFTMAX, VEER_IN(x), VEER_ATTRS(VEER_INT("axis", 1))));
+    check(veer_builder_status(&b), "softmax");
+    for (int once = 0; once < 2; once++)
+        for (long n = 0;; n++) {
+            bool supports = false, can = false;
+            failing = (failing_allocator_t){.fail_at = n, .once = once, .live = failing.live};
+            veer_status_t status = veer_llvm_supports(g, node, &supports, reason, sizeof reason);
+            assert_int_equal(veer_status_code(status), failing.failed ? VEER_ERR_RESOURCE : VEER_OK);
+            assert_int_equal(supports, !failing.failed);
+            veer_status_free(status);
+            bool failed = failing.failed;
+            failing = (failing_allocator_t){.fail_at = n, .once = once, .live = failing.live};
+            veer_value_t y = veer_node_out(g, node, 0);
+            status = veer_llvm_can_fuse(g, &node, 1, &y, 1, &can, NULL, reason, sizeof reason);
+            assert_int_equal(veer_status_code(status), failing.failed ? VEER_ERR_RESOURCE : VEER_OK);
+            assert_int_equal(can, !failing.failed);
+            veer_status_free(status);
+            if (!failed && !failing.failed) break;
+        }
+    failing.fail_at = -1;
+    veer_graph_destroy(g);
+    assert_int_equal(failing.live, 0);
+}
+
 static void empty_results(void **state) {
     suite_t *s = *state;
     veer_builder_t b = begin(s, "empty", 0, 0);
@@ -941,6 +986,7 @@ int main(void) {
         T(noise),
         T(step_update),
         T(declines_with_a_reason),
+        T(short_memory_is_no_answer),
         T(tells_what_can_be_fused),
         T(tiles),
         T(equal_kernels_are_one),
