@@ -139,7 +139,6 @@ static veer_status_t try_onednn(lower_t *l, veer_node_t n, choice_t *c, char *wh
                                  .fn = k.fn,
                                  .params = k.params,
                                  .work_items = k.work_items,
-                                 .team = k.team,
                                  .scratch_bytes = k.scratch_bytes,
                                  .flops = k.flops,
                                  .bytes = k.bytes};

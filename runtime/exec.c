@@ -1,8 +1,13 @@
-/* Runs a plan: walks its calls, shares each kernel's work items over one OpenMP team, repeats loop bodies.
+/* Runs a plan: one OpenMP team walks its calls together, each thread doing its share of every kernel's work items.
  *
  * Sharing is static and contiguous, and a work item's result does not depend on who does it, so any number of threads
- * gives the same bits. Nothing is allocated while running. */
+ * gives the same bits. Nothing is allocated while running.
+ *
+ *  1. All threads take the same way through the plan: what decides it is the same for all, or decided while they wait.
+ *  2. They meet between two calls, unless both are done by the first thread alone.
+ *  3. A thread that fails does nothing more until they meet; there the run ends for all. */
 #include "runtime/plan_internal.h"
+#include "runtime/team.h"
 
 #include <omp.h>
 #include <sched.h>
@@ -12,19 +17,33 @@
 
 enum { MAX_LEVELS = 8, MAX_THREADS = 256 };
 
+/* One thread of a run. */
+typedef struct worker_s {
+    _Alignas(64) struct veer_exec_s *exec;
+    int me, team;
+    void **ptrs; /* of the call under way */
+    char *scratch;
+    int64_t index[MAX_LEVELS];
+    enum { CLEAN, ALONE, SHARED } since; /* what was done since all met */
+    int failed_at, result;               /* the call that failed here, -1: none */
+} worker_t;
+
 struct veer_exec_s {
     const veer_plan_t *plan;
     char *arena;
     const void **inputs;
     void **outputs;
-    void **ptrs;   /* of the call under way */
-    char *scratch; /* scratch_threads x plan->scratch_bytes */
-    int scratch_threads;
+    worker_t *workers;
+    void **ptrs;   /* most_bufs per thread */
+    char *scratch; /* plan->scratch_bytes per thread */
+    int room;      /* threads that the three above suffice for */
     /* of the run under way */
     const veer_run_options_t *options;
-    int threads;
-    int64_t index[MAX_LEVELS];
+    veer_barrier_t barrier;
     double start_seconds;
+    int64_t steps_done, steps;
+    bool interrupted; /* by the progress callback */
+    bool stop;        /* written while all wait, read when they go on */
 };
 
 static double now_seconds(void) {
@@ -61,8 +80,7 @@ veer_status_t veer_exec_create(const veer_plan_t *plan, veer_exec_t **out_exec) 
     exec->arena = veer_alloc(a, plan->arena_bytes);
     exec->inputs = veer_alloc_array(a, (size_t)plan->input_count + 1, sizeof *exec->inputs);
     exec->outputs = veer_alloc_array(a, (size_t)plan->output_count + 1, sizeof *exec->outputs);
-    exec->ptrs = veer_alloc_array(a, (size_t)plan->most_bufs + 1, sizeof *exec->ptrs);
-    if (!exec->arena || !exec->inputs || !exec->outputs || !exec->ptrs) {
+    if (!exec->arena || !exec->inputs || !exec->outputs) {
         veer_exec_destroy(exec);
         return veer_status_note(
             veer_error(VEER_ERR_RESOURCE, "out of memory: the plan needs an arena of %zu bytes", plan->arena_bytes),
@@ -78,6 +96,7 @@ void veer_exec_destroy(veer_exec_t *exec) {
     veer_free(a, exec->arena);
     veer_free(a, (void *)exec->inputs);
     veer_free(a, exec->outputs);
+    veer_free(a, exec->workers);
     veer_free(a, exec->ptrs);
     veer_free(a, exec->scratch);
     veer_free(a, exec);
@@ -90,7 +109,8 @@ void veer_exec_bind_output(veer_exec_t *exec, int i, void *data) {
     exec->outputs[i] = data;
 }
 
-static char *resolve(const veer_exec_t *exec, const veer_buf_t *buf) {
+static char *resolve(const worker_t *w, const veer_buf_t *buf) {
+    const veer_exec_t *exec = w->exec;
     char *base = NULL;
     switch (buf->kind) {
     case VEER_BUF_NONE: return NULL;
@@ -99,25 +119,114 @@ static char *resolve(const veer_exec_t *exec, const veer_buf_t *buf) {
     case VEER_BUF_INPUT: base = (char *)(uintptr_t)exec->inputs[buf->at]; break;
     case VEER_BUF_OUTPUT: base = exec->outputs[buf->at]; break;
     }
-    return base + buf->offset_bytes + buf->step_bytes * exec->index[buf->level];
+    return base + buf->offset_bytes + buf->step_bytes * w->index[buf->level];
 }
 
-static int run_shared(veer_exec_t *exec, const veer_call_t *call, veer_kernel_args_t args) {
-    int64_t items = call->info.work_items;
-    int threads = items < exec->threads ? (int)items : exec->threads, failed = 0;
-#pragma omp parallel num_threads(threads) reduction(max : failed)
-    {
-        /* The team may be smaller than asked for; every item is done all the same. */
-        int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
-        veer_kernel_args_t mine = args;
-        mine.begin = items * me / team;
-        mine.end = items * (me + 1) / team;
-        mine.thread = me;
-        mine.scratch = exec->scratch ? exec->scratch + (size_t)me * exec->plan->scratch_bytes : NULL;
-        if (mine.begin < mine.end) failed = call->fn(&mine);
-    }
-    return failed;
+/* ---- meeting ---- */
+
+static void decide(void *user) {
+    veer_exec_t *exec = user;
+    for (int i = 0; i < exec->workers[0].team; i++) exec->stop |= exec->workers[i].failed_at >= 0;
+    exec->stop |= exec->interrupted;
 }
+
+/* False where the run ends here. */
+static bool meet(worker_t *w) {
+    w->since = CLEAN;
+    veer_barrier_wait(&w->exec->barrier, decide, w->exec);
+    return !w->exec->stop;
+}
+
+/* Before a call, or before what needs all calls done. */
+static bool meet_before(worker_t *w, bool shared) {
+    return w->since == CLEAN || (w->since == ALONE && !shared) || meet(w);
+}
+
+/* ---- calls ---- */
+
+/* Meeting costs up to a microsecond: a call that one core is done with sooner stays on one. Rough rates of one core:
+ * 10 operations and 6 bytes a nanosecond. The choice changes who does an item, never its result. */
+static bool is_shared(const veer_call_t *call) {
+    enum { MEETING_NANOSECONDS = 2000 };
+    if (call->info.kind != VEER_CALL_KERNEL || call->info.work_items == 1) return false;
+    return call->info.flops <= 0 || call->info.flops / 10 + call->info.bytes / 6 >= MEETING_NANOSECONDS;
+}
+
+static void run_kernel(worker_t *w, const veer_call_t *call, int at, bool shared) {
+    int64_t items = call->info.work_items;
+    veer_kernel_args_t args = {.buf = w->ptrs,
+                               .params = call->params,
+                               .begin = shared ? items * w->me / w->team : 0,
+                               .end = shared ? items * (w->me + 1) / w->team : items,
+                               .scratch = w->scratch,
+                               .thread = w->me,
+                               .threads = w->team};
+    if (args.begin == args.end) return;
+    for (int i = 0; i < call->buf_count; i++) w->ptrs[i] = resolve(w, &call->bufs[i]);
+    int result = call->fn(&args);
+    if (result) w->failed_at = at, w->result = result;
+}
+
+static void run_call(worker_t *w, const veer_call_t *call, int at, bool shared) {
+    if (w->failed_at >= 0 || (!shared && w->me > 0)) return;
+    if (call->info.kind == VEER_CALL_COPY)
+        memmove(resolve(w, &call->bufs[0]), resolve(w, &call->bufs[1]), call->copy_bytes);
+    else
+        run_kernel(w, call, at, shared);
+}
+
+static bool run_calls(worker_t *w, int first, int end, int level);
+
+static bool report(worker_t *w, int64_t done, int64_t trip) {
+    veer_exec_t *exec = w->exec;
+    const veer_run_options_t *o = exec->options;
+    if (w->me == 0) {
+        veer_step_info_t info = {.step = done, .steps = trip, .seconds = now_seconds() - exec->start_seconds};
+        exec->steps_done = done, exec->steps = trip;
+        exec->interrupted = o->progress(&info, o->user) != 0;
+    }
+    return meet(w);
+}
+
+static bool run_loop(worker_t *w, int at, int level) {
+    const veer_call_t *loop = &w->exec->plan->calls[at];
+    const veer_run_options_t *o = w->exec->options;
+    int64_t trip = loop->trip;
+    if (loop->main_loop && o->steps > 0 && o->steps < trip) trip = o->steps;
+    for (int64_t i = 0; i < trip; i++) {
+        if (!meet_before(w, true)) return false;
+        w->index[level] = i;
+        if (w->me == 0) memcpy(resolve(w, &loop->bufs[0]), &i, sizeof i);
+        w->since = ALONE;
+        if (!run_calls(w, at + 1, loop->body_end, level + 1)) return false;
+        if (!loop->main_loop || !o->progress) continue;
+        if (!meet_before(w, true) || !report(w, i + 1, trip)) return false;
+    }
+    w->index[level] = 0;
+    return true;
+}
+
+static bool run_calls(worker_t *w, int first, int end, int level) {
+    double *seconds = w->exec->options->call_seconds, start = 0;
+    for (int at = first; at < end;) {
+        const veer_call_t *call = &w->exec->plan->calls[at];
+        bool is_loop = call->info.kind == VEER_CALL_LOOP, shared = is_shared(call);
+        if (!is_loop && !meet_before(w, shared || seconds)) return false;
+        if (seconds) start = now_seconds();
+        if (is_loop && !run_loop(w, at, level)) return false;
+        if (!is_loop) {
+            run_call(w, call, at, shared);
+            if (shared || w->since == CLEAN) w->since = shared ? SHARED : ALONE;
+        }
+        /* Times are of calls that nothing overlaps. */
+        if (seconds && !meet(w)) return false;
+        if (seconds && w->me == 0) seconds[at] += now_seconds() - start;
+        at = is_loop ? call->body_end : at + 1;
+    }
+    return true;
+}
+
+/* ---- a run ---- */
 
 static veer_status_t kernel_error(const veer_call_t *call, int result) {
     static const char *const texts[VEER_KERNEL_RESULT_COUNT] = {
@@ -132,63 +241,17 @@ static veer_status_t kernel_error(const veer_call_t *call, int result) {
     return status;
 }
 
-/* Waking and joining a team costs some microseconds: a call that one core is done with sooner stays on one. Rough rates
- * of one core: 10 operations and 6 bytes a nanosecond. The choice changes who does an item, never its result. */
-static bool too_small_to_share(const veer_call_t *call) {
-    enum { TEAM_NANOSECONDS = 5000 };
-    return call->info.flops > 0 && call->info.flops / 10 + call->info.bytes / 6 < TEAM_NANOSECONDS;
-}
-
-static veer_status_t run_kernel(veer_exec_t *exec, const veer_call_t *call) {
-    for (int i = 0; i < call->buf_count; i++) exec->ptrs[i] = resolve(exec, &call->bufs[i]);
-    veer_kernel_args_t args = {.buf = exec->ptrs,
-                               .params = call->params,
-                               .end = call->info.work_items,
-                               .scratch = exec->scratch,
-                               .threads = exec->threads};
-    int result;
-    if (call->team || call->info.work_items == 1 || exec->threads == 1 || too_small_to_share(call))
-        result = call->fn(&args);
-    else
-        result = run_shared(exec, call, args);
-    return result ? kernel_error(call, result) : veer_ok();
-}
-
-static veer_status_t run_calls(veer_exec_t *exec, int first, int end, int level);
-
-static veer_status_t run_loop(veer_exec_t *exec, int at, int level) {
-    const veer_call_t *loop = &exec->plan->calls[at];
-    const veer_run_options_t *o = exec->options;
-    int64_t trip = loop->trip;
-    if (loop->main_loop && o->steps > 0 && o->steps < trip) trip = o->steps;
-    for (int64_t i = 0; i < trip; i++) {
-        exec->index[level] = i;
-        memcpy(resolve(exec, &loop->bufs[0]), &i, sizeof i);
-        VEER_TRY(run_calls(exec, at + 1, loop->body_end, level + 1));
-        if (!loop->main_loop || !o->progress) continue;
-        veer_step_info_t info = {.step = i + 1, .steps = trip, .seconds = now_seconds() - exec->start_seconds};
-        if (o->progress(&info, o->user))
-            return veer_error(VEER_ERR_INTERRUPTED, "stopped after step %lld of %lld", (long long)(i + 1),
-                              (long long)trip);
+/* Of several threads that failed, the one with the earliest call tells. */
+static veer_status_t outcome(const veer_exec_t *exec) {
+    const worker_t *first = NULL;
+    for (int i = 0; i < exec->workers[0].team; i++) {
+        const worker_t *w = &exec->workers[i];
+        if (w->failed_at >= 0 && (!first || w->failed_at < first->failed_at)) first = w;
     }
-    exec->index[level] = 0;
-    return veer_ok();
-}
-
-static veer_status_t run_calls(veer_exec_t *exec, int first, int end, int level) {
-    for (int at = first; at < end;) {
-        const veer_call_t *call = &exec->plan->calls[at];
-        double *seconds = exec->options->call_seconds, start = seconds ? now_seconds() : 0;
-        if (call->info.kind == VEER_CALL_LOOP)
-            VEER_TRY(run_loop(exec, at, level));
-        else if (call->info.kind == VEER_CALL_COPY)
-            memmove(resolve(exec, &call->bufs[0]), resolve(exec, &call->bufs[1]), call->copy_bytes);
-        else
-            VEER_TRY(run_kernel(exec, call));
-        if (seconds) seconds[at] += now_seconds() - start;
-        at = call->info.kind == VEER_CALL_LOOP ? call->body_end : at + 1;
-    }
-    return veer_ok();
+    if (first) return kernel_error(&exec->plan->calls[first->failed_at], first->result);
+    if (!exec->interrupted) return veer_ok();
+    return veer_error(VEER_ERR_INTERRUPTED, "stopped after step %lld of %lld", (long long)exec->steps_done,
+                      (long long)exec->steps);
 }
 
 static veer_status_t check_bound(const veer_exec_t *exec) {
@@ -200,29 +263,57 @@ static veer_status_t check_bound(const veer_exec_t *exec) {
     return veer_ok();
 }
 
-static veer_status_t reserve_scratch(veer_exec_t *exec) {
-    size_t each = exec->plan->scratch_bytes;
-    if (!each || exec->threads <= exec->scratch_threads) return veer_ok();
-    char *scratch = veer_alloc_array(exec->plan->allocator, (size_t)exec->threads, each);
-    if (!scratch) return veer_out_of_memory();
-    veer_free(exec->plan->allocator, exec->scratch);
-    exec->scratch = scratch;
-    exec->scratch_threads = exec->threads;
+static void release_workers(veer_exec_t *exec) {
+    veer_allocator_t a = exec->plan->allocator;
+    veer_free(a, exec->workers);
+    veer_free(a, exec->ptrs);
+    veer_free(a, exec->scratch);
+    exec->workers = NULL, exec->ptrs = NULL, exec->scratch = NULL;
+    exec->room = 0;
+}
+
+static veer_status_t reserve_workers(veer_exec_t *exec, int threads) {
+    veer_allocator_t a = exec->plan->allocator;
+    if (threads <= exec->room) return veer_ok();
+    release_workers(exec);
+    size_t bufs;
+    if (!veer_size_mul((size_t)threads, (size_t)exec->plan->most_bufs + 1, &bufs)) return veer_out_of_memory();
+    exec->workers = veer_alloc_array(a, (size_t)threads, sizeof *exec->workers);
+    exec->ptrs = veer_alloc_array(a, bufs, sizeof *exec->ptrs);
+    if (exec->plan->scratch_bytes) exec->scratch = veer_alloc_array(a, (size_t)threads, exec->plan->scratch_bytes);
+    if (!exec->workers || !exec->ptrs || (exec->plan->scratch_bytes && !exec->scratch)) {
+        release_workers(exec);
+        return veer_out_of_memory();
+    }
+    exec->room = threads;
     return veer_ok();
+}
+
+static void init_worker(veer_exec_t *exec, int me, int team) {
+    worker_t *w = &exec->workers[me];
+    *w = (worker_t){.exec = exec, .me = me, .team = team, .failed_at = -1};
+    w->ptrs = exec->ptrs + (size_t)me * ((size_t)exec->plan->most_bufs + 1);
+    w->scratch = exec->scratch ? exec->scratch + (size_t)me * exec->plan->scratch_bytes : NULL;
 }
 
 veer_status_t veer_exec_run(veer_exec_t *exec, const veer_run_options_t *options) {
     VEER_TRY(check_bound(exec));
+    int threads = options->threads > 0 ? options->threads : veer_threads_default();
+    if (threads > MAX_THREADS) threads = MAX_THREADS;
+    VEER_TRY(reserve_workers(exec, threads));
     exec->options = options;
-    exec->threads = options->threads > 0 ? options->threads : veer_threads_default();
-    if (exec->threads > MAX_THREADS) exec->threads = MAX_THREADS;
-    VEER_TRY(reserve_scratch(exec));
-    memset(exec->index, 0, sizeof exec->index);
+    exec->interrupted = exec->stop = false;
     exec->start_seconds = now_seconds();
-    /* Libraries that open a team of their own (calls with `team`) take its size from here. */
-    int before = omp_get_max_threads();
-    omp_set_num_threads(exec->threads);
-    veer_status_t status = run_calls(exec, 0, exec->plan->call_count, 0);
-    omp_set_num_threads(before);
-    return status;
+#pragma omp parallel num_threads(threads)
+    {
+        /* The team may be smaller than asked for; every item is done all the same. */
+        int me = omp_get_thread_num(), team = omp_get_num_threads();
+        init_worker(exec, me, team);
+#pragma omp master
+        veer_barrier_init(&exec->barrier, team, team > omp_get_num_procs());
+#pragma omp barrier
+        worker_t *w = &exec->workers[me];
+        if (run_calls(w, 0, exec->plan->call_count, 0)) meet_before(w, true);
+    }
+    return outcome(exec);
 }

@@ -97,7 +97,6 @@ veer_status_t veer_plan_add_call(veer_plan_t *plan, const veer_call_desc_t *desc
                         .fn = desc->fn,
                         .params = desc->params,
                         .buf_count = desc->buf_count,
-                        .team = desc->team,
                         .scratch_bytes = (desc->scratch_bytes + 63) & ~(size_t)63};
     if (!origins || !call.info.name || !call.info.backend || !call.info.reason) return veer_out_of_memory();
     for (int i = 0; i < desc->origin_count; i++)

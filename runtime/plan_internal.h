@@ -11,7 +11,6 @@ typedef struct veer_call_s {
     const void *params;
     veer_buf_t *bufs; /* copies: destination, source; loops: the index */
     int buf_count;
-    bool team;
     size_t scratch_bytes;
     size_t copy_bytes;
     int64_t trip;

@@ -42,6 +42,12 @@ typedef struct constant_s {
     void *key, *data;
 } constant_t;
 
+/* Constants lie close together in large slabs, which can have huge pages. */
+typedef struct slab_s {
+    char *data;
+    size_t size_bytes, used_bytes;
+} slab_t;
+
 struct veer_llvm_s {
     veer_allocator_t allocator;
     char *triple, *cpu, *features; /* LLVM's strings */
@@ -57,6 +63,9 @@ struct veer_llvm_s {
     int known_count, known_room;
     constant_t *constants;
     int constant_count, constant_room;
+    slab_t *slabs; /* the last is being filled */
+    int slab_count, slab_room;
+    size_t slab_bytes; /* of all */
 };
 
 /* Makes room for one more entry; false when out of memory. */
@@ -167,8 +176,9 @@ void veer_llvm_destroy(veer_llvm_t *llvm) {
     for (int i = 0; i < UNITS; i++) unit_deinit(&llvm->units[i]);
     for (int i = 0; i < llvm->object_count; i++) LLVMDisposeMemoryBuffer(llvm->objects[i]);
     for (int i = 0; i < llvm->known_count; i++) veer_free(a, llvm->known[i].key);
-    for (int i = 0; i < llvm->constant_count; i++)
-        veer_free(a, llvm->constants[i].key), veer_free(a, llvm->constants[i].data);
+    for (int i = 0; i < llvm->constant_count; i++) veer_free(a, llvm->constants[i].key);
+    for (int i = 0; i < llvm->slab_count; i++) veer_free(a, llvm->slabs[i].data);
+    veer_free(a, llvm->slabs);
     if (llvm->jit) LLVMConsumeError(LLVMOrcDisposeLLJIT(llvm->jit));
     if (llvm->triple) LLVMDisposeMessage(llvm->triple);
     if (llvm->cpu) LLVMDisposeMessage(llvm->cpu);
@@ -274,6 +284,37 @@ veer_status_t veer_jit_remember(veer_llvm_t *llvm, const void *key, size_t key_b
     return veer_ok();
 }
 
+/* A new slab is a quarter of all before it: little is left over at the end of the last. */
+static bool add_slab(veer_llvm_t *llvm, size_t at_least) {
+    enum { LEAST_BYTES = 4 << 20, MOST_BYTES = 32 << 20 };
+    size_t wanted = llvm->slab_bytes / 4;
+    if (wanted < LEAST_BYTES) wanted = LEAST_BYTES;
+    if (wanted > MOST_BYTES) wanted = MOST_BYTES;
+    if (wanted < at_least) wanted = at_least;
+    if (!grow(llvm->allocator, (void **)&llvm->slabs, llvm->slab_count, &llvm->slab_room, sizeof *llvm->slabs))
+        return false;
+    slab_t slab = {.data = veer_alloc(llvm->allocator, wanted), .size_bytes = wanted};
+    if (!slab.data) return false;
+    llvm->slabs[llvm->slab_count++] = slab;
+    llvm->slab_bytes += wanted;
+    return true;
+}
+
+static void *alloc_constant(veer_llvm_t *llvm, size_t size_bytes) {
+    enum { ALIGNMENT = 64 };
+    size_t rounded;
+    if (!veer_size_add(size_bytes, ALIGNMENT - 1, &rounded)) return NULL;
+    rounded &= ~(size_t)(ALIGNMENT - 1);
+    slab_t *slab = llvm->slab_count ? &llvm->slabs[llvm->slab_count - 1] : NULL;
+    if (!slab || rounded > slab->size_bytes - slab->used_bytes) {
+        if (!add_slab(llvm, rounded)) return NULL;
+        slab = &llvm->slabs[llvm->slab_count - 1];
+    }
+    void *data = slab->data + slab->used_bytes;
+    slab->used_bytes += rounded;
+    return data;
+}
+
 veer_status_t veer_jit_constant(veer_llvm_t *llvm, const void *key, size_t key_bytes, size_t size_bytes,
                                 void **out_data, bool *out_is_new) {
     for (int i = 0; i < llvm->constant_count; i++) {
@@ -285,9 +326,9 @@ veer_status_t veer_jit_constant(veer_llvm_t *llvm, const void *key, size_t key_b
     if (!grow(llvm->allocator, (void **)&llvm->constants, llvm->constant_count, &llvm->constant_room,
               sizeof *llvm->constants))
         return veer_out_of_memory();
-    constant_t c = {key_bytes, veer_alloc(llvm->allocator, key_bytes), veer_alloc(llvm->allocator, size_bytes)};
+    constant_t c = {key_bytes, veer_alloc(llvm->allocator, key_bytes), alloc_constant(llvm, size_bytes)};
     if (!c.key || !c.data) {
-        veer_free(llvm->allocator, c.key), veer_free(llvm->allocator, c.data);
+        veer_free(llvm->allocator, c.key);
         return veer_out_of_memory();
     }
     memcpy(c.key, key, key_bytes);

@@ -36,7 +36,6 @@ typedef struct veer_onednn_kernel_s {
     veer_kernel_fn fn;
     const void *params; /* owned by the veer_onednn_t */
     int64_t work_items;
-    bool team; /* always false */
     size_t scratch_bytes;
     double flops, bytes;
     size_t packed_bytes; /* constants that the kernel keeps in its own format */

@@ -41,9 +41,8 @@ typedef enum veer_kernel_result_e {
     VEER_KERNEL_RESULT_COUNT
 } veer_kernel_result_t;
 
-/* Does work items [begin, end); called once per thread with its share (or once in all, see veer_call_desc_t.team). Each
- * item's result must not depend on how items are shared out. Also the signature of LLVM-compiled kernels (i32 (ptr)).
- */
+/* Does work items [begin, end); called once per thread with its share, inside an OpenMP team. Each item's result must
+ * not depend on how items are shared out. Also the signature of LLVM-compiled kernels (i32 (ptr)). */
 typedef int (*veer_kernel_fn)(const veer_kernel_args_t *args);
 
 /* ---- buffers ---- */
@@ -87,7 +86,6 @@ typedef struct veer_call_desc_s {
     const veer_buf_t *bufs;
     int buf_count;
     int64_t work_items; /* at least 1 */
-    bool team; /* the kernel runs its own OpenMP team: called once with [0, work_items) from outside any team */
     size_t scratch_bytes;       /* per thread */
     double flops, bytes;        /* per execution, for the profile */
     const char *const *origins; /* ONNX node names, copied */

@@ -1,0 +1,27 @@
+/* A barrier for the threads of one OpenMP team that meet every few microseconds: they wait awake for some tens of
+ * microseconds, then asleep, so that a machine with other work is not kept from it.
+ *
+ *     veer_barrier_t barrier;
+ *     veer_barrier_init(&barrier, team);
+ *     ... each thread:  veer_barrier_wait(&barrier, NULL, NULL);
+ */
+#ifndef VEER_RUNTIME_TEAM_H
+#define VEER_RUNTIME_TEAM_H
+
+#include <stdatomic.h>
+
+/* Fields that different threads write while others wait stand in lines of their own. */
+typedef struct veer_barrier_s {
+    _Alignas(64) atomic_uint arrived;
+    _Alignas(64) atomic_uint generation; /* what waiting threads look at */
+    atomic_uint sleepers;
+    unsigned team, spins, yields;
+} veer_barrier_t;
+
+/* `team` threads meet. `crowded`: there are fewer processors than threads, so none should wait awake. */
+void veer_barrier_init(veer_barrier_t *barrier, int team, int crowded);
+/* Returns once all threads have called it; what any wrote before is seen by all after. `last`, where there is one, is
+ * called by the thread that came last, while the others wait. */
+void veer_barrier_wait(veer_barrier_t *barrier, void (*last)(void *), void *user);
+
+#endif

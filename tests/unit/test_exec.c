@@ -1,0 +1,263 @@
+/* Running plans that are written by hand: any number of threads gives the same numbers, loops, failures, interruption.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include "runtime/plan.h"
+#include "runtime/team.h"
+
+#include <omp.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { COUNT = 61, ITEMS = 13, TRIP = 200 };
+
+static void ok(veer_status_t status) {
+    if (status) fail_msg("%s", veer_status_message(status, 0));
+}
+
+/* ---- kernels: buffers are arrays of COUNT numbers ---- */
+
+static void range_of(const veer_kernel_args_t *args, int64_t *out_from, int64_t *out_to) {
+    *out_from = COUNT * args->begin / ITEMS, *out_to = COUNT * args->end / ITEMS;
+}
+
+/* Each element from its neighbours, which other threads may have written. */
+static int mix(const veer_kernel_args_t *args) {
+    const uint64_t *x = args->buf[0];
+    uint64_t *y = args->buf[1];
+    int64_t from, to;
+    range_of(args, &from, &to);
+    for (int64_t i = from; i < to; i++)
+        y[i] = 6364136223846793005u * (x[(i + COUNT - 1) % COUNT] ^ (x[(i + 1) % COUNT] >> 7)) + (uint64_t)i;
+    return VEER_KERNEL_OK;
+}
+
+/* One item: y[0] from all of x, the rest as it is. */
+static int fold(const veer_kernel_args_t *args) {
+    const uint64_t *x = args->buf[0];
+    uint64_t *y = args->buf[1], sum = 0;
+    memcpy(y, x, COUNT * sizeof *x);
+    for (int i = 0; i < COUNT; i++) sum = sum * 31 + x[i];
+    y[0] = sum;
+    return VEER_KERNEL_OK;
+}
+
+static int add_index(const veer_kernel_args_t *args) {
+    const uint64_t *x = args->buf[0];
+    const int64_t *index = args->buf[1];
+    uint64_t *y = args->buf[2];
+    int64_t from, to;
+    range_of(args, &from, &to);
+    for (int64_t i = from; i < to; i++) y[i] = x[i] + (uint64_t)*index;
+    return VEER_KERNEL_OK;
+}
+
+/* Fails at the item that params names. */
+static int fail_at(const veer_kernel_args_t *args) {
+    int64_t at = *(const int64_t *)args->params;
+    return args->begin <= at && at < args->end ? VEER_KERNEL_INDEX : VEER_KERNEL_OK;
+}
+
+static int count_calls(const veer_kernel_args_t *args) {
+    ++*(int64_t *)args->buf[0];
+    return VEER_KERNEL_OK;
+}
+
+/* ---- plans ---- */
+
+static veer_buf_t in_arena(int slot) {
+    return (veer_buf_t){.kind = VEER_BUF_ARENA, .at = (int64_t)slot * 1024};
+}
+
+static void add(veer_plan_t *plan, const char *name, veer_kernel_fn fn, int64_t items, const veer_buf_t *bufs,
+                int count, const void *params) {
+    ok(veer_plan_add_call(plan, &(veer_call_desc_t){.name = name,
+                                                    .backend = "test",
+                                                    .fn = fn,
+                                                    .params = params,
+                                                    .bufs = bufs,
+                                                    .buf_count = count,
+                                                    .work_items = items}));
+}
+
+static veer_plan_t *new_plan(void) {
+    veer_plan_t *plan;
+    veer_type_t type = VEER_TYPE(VEER_DTYPE_I64, COUNT);
+    ok(veer_plan_create(veer_allocator_system(), &plan));
+    ok(veer_plan_add_input(plan, "x", type));
+    ok(veer_plan_add_output(plan, "y", type));
+    veer_plan_set_arena_bytes(plan, 4 * 1024);
+    return plan;
+}
+
+/* x -> a; a loop: a -> b (shared), b -> c (one item), c -> a (shared), a + index -> b, b copied to a; a -> y. */
+static veer_plan_t *new_mixing_plan(void) {
+    veer_plan_t *plan = new_plan();
+    veer_buf_t x = {.kind = VEER_BUF_INPUT}, y = {.kind = VEER_BUF_OUTPUT}, a = in_arena(0), b = in_arena(1),
+               c = in_arena(2), index = in_arena(3);
+    add(plan, "first", mix, ITEMS, (veer_buf_t[]){x, a}, 2, NULL);
+    ok(veer_plan_begin_loop(plan, TRIP, index, true));
+    add(plan, "mix", mix, ITEMS, (veer_buf_t[]){a, b}, 2, NULL);
+    add(plan, "fold", fold, 1, (veer_buf_t[]){b, c}, 2, NULL);
+    add(plan, "fold", fold, 1, (veer_buf_t[]){c, b}, 2, NULL);
+    add(plan, "mix", mix, ITEMS, (veer_buf_t[]){b, a}, 2, NULL);
+    add(plan, "index", add_index, ITEMS, (veer_buf_t[]){a, index, b}, 3, NULL);
+    ok(veer_plan_add_copy(plan, a, b, COUNT * sizeof(uint64_t), VEER_PHASE_STEP));
+    ok(veer_plan_end_loop(plan));
+    add(plan, "last", mix, ITEMS, (veer_buf_t[]){a, y}, 2, NULL);
+    return plan;
+}
+
+static void expect_mixing(const uint64_t *x, uint64_t *y, int64_t trip) {
+    uint64_t a[COUNT], b[COUNT], c[COUNT];
+    mix(&(veer_kernel_args_t){.buf = (void *[]){(void *)x, a}, .end = ITEMS});
+    for (int64_t i = 0; i < trip; i++) {
+        mix(&(veer_kernel_args_t){.buf = (void *[]){a, b}, .end = ITEMS});
+        fold(&(veer_kernel_args_t){.buf = (void *[]){b, c}, .end = 1});
+        fold(&(veer_kernel_args_t){.buf = (void *[]){c, b}, .end = 1});
+        mix(&(veer_kernel_args_t){.buf = (void *[]){b, a}, .end = ITEMS});
+        add_index(&(veer_kernel_args_t){.buf = (void *[]){a, &i, b}, .end = ITEMS});
+        memcpy(a, b, sizeof a);
+    }
+    mix(&(veer_kernel_args_t){.buf = (void *[]){a, y}, .end = ITEMS});
+}
+
+static void test_any_threads(void **state) {
+    (void)state;
+    uint64_t x[COUNT], y[COUNT], want[COUNT];
+    for (int i = 0; i < COUNT; i++) x[i] = (uint64_t)i * 0x9e3779b97f4a7c15u;
+    veer_plan_t *plan = new_mixing_plan();
+    veer_exec_t *exec;
+    ok(veer_exec_create(plan, &exec));
+    veer_exec_bind_input(exec, 0, x);
+    veer_exec_bind_output(exec, 0, y);
+    for (int steps = 0; steps <= 7; steps += 7) {
+        expect_mixing(x, want, steps ? steps : TRIP);
+        for (int i = 0; i < 5; i++) {
+            int threads = (int[]){1, 2, 3, 8, 2}[i];
+            memset(y, 0, sizeof y);
+            ok(veer_exec_run(exec, &(veer_run_options_t){.threads = threads, .steps = steps}));
+            assert_memory_equal(y, want, sizeof y);
+        }
+    }
+    double *seconds = veer_alloc_array(veer_allocator_system(), (size_t)veer_plan_call_count(plan), sizeof *seconds);
+    assert_non_null(seconds);
+    ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 3, .steps = 7, .call_seconds = seconds}));
+    assert_memory_equal(y, want, sizeof y);
+    veer_free(veer_allocator_system(), seconds);
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+}
+
+/* What comes behind a failure is not run, whichever thread it happened on, and the next run is a fresh one. */
+static void test_failure(void **state) {
+    (void)state;
+    static const int64_t first = 0, last = ITEMS - 1;
+    for (int i = 0; i < 2; i++) {
+        uint64_t x[COUNT] = {0}, y[COUNT] = {0};
+        veer_plan_t *plan = new_plan();
+        veer_exec_t *exec;
+        veer_buf_t counter = {.kind = VEER_BUF_OUTPUT};
+        ok(veer_plan_begin_loop(plan, 5, in_arena(3), true));
+        add(plan, "before", count_calls, 1, &counter, 1, NULL);
+        add(plan, "wrong", fail_at, ITEMS, NULL, 0, i ? &last : &first);
+        add(plan, "later", fail_at, ITEMS, NULL, 0, i ? &first : &last);
+        add(plan, "after", count_calls, 1, &counter, 1, NULL);
+        ok(veer_plan_end_loop(plan));
+        ok(veer_exec_create(plan, &exec));
+        veer_exec_bind_input(exec, 0, x);
+        veer_exec_bind_output(exec, 0, y);
+        for (int threads = 1; threads <= 4; threads++) {
+            veer_status_t status = veer_exec_run(exec, &(veer_run_options_t){.threads = threads});
+            assert_int_equal(veer_status_code(status), VEER_ERR_FAILED);
+            assert_non_null(strstr(veer_status_message(status, 0), "kernel 'wrong': an index is out of range"));
+            veer_status_free(status);
+            assert_int_equal(y[0], threads);
+        }
+        veer_exec_destroy(exec);
+        veer_plan_destroy(plan);
+    }
+}
+
+static int stop_after(const veer_step_info_t *info, void *user) {
+    assert_int_equal(info->steps, TRIP);
+    return info->step == *(int *)user;
+}
+
+static void test_interruption(void **state) {
+    (void)state;
+    uint64_t x[COUNT] = {0}, y[COUNT];
+    int step = 3;
+    veer_plan_t *plan = new_mixing_plan();
+    veer_exec_t *exec;
+    ok(veer_exec_create(plan, &exec));
+    veer_exec_bind_input(exec, 0, x);
+    veer_exec_bind_output(exec, 0, y);
+    for (int threads = 1; threads <= 3; threads++) {
+        veer_status_t status =
+            veer_exec_run(exec, &(veer_run_options_t){.threads = threads, .progress = stop_after, .user = &step});
+        assert_int_equal(veer_status_code(status), VEER_ERR_INTERRUPTED);
+        assert_string_equal(veer_status_message(status, 0), "stopped after step 3 of 200");
+        veer_status_free(status);
+    }
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+}
+
+static void test_unbound(void **state) {
+    (void)state;
+    veer_plan_t *plan = new_mixing_plan();
+    veer_exec_t *exec;
+    ok(veer_exec_create(plan, &exec));
+    veer_status_t status = veer_exec_run(exec, &(veer_run_options_t){.threads = 1});
+    assert_string_equal(veer_status_message(status, 0), "input 'x' is not given");
+    veer_status_free(status);
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+}
+
+/* ---- the barrier ---- */
+
+typedef struct meeting_s {
+    int team, rounds;
+    int arrived[8]; /* rounds that each thread has begun */
+    int meetings, wrong;
+} meeting_t;
+
+static void check_all_here(void *user) {
+    meeting_t *m = user;
+    m->meetings++;
+    for (int i = 0; i < m->team; i++) m->wrong += m->arrived[i] != m->meetings;
+}
+
+static void test_barrier(void **state) {
+    (void)state;
+    for (int team = 1; team <= 8; team++)
+        for (int crowded = 0; crowded < 2; crowded++) {
+            veer_barrier_t barrier;
+            meeting_t m = {.rounds = 300};
+#pragma omp parallel num_threads(team)
+            {
+#pragma omp single
+                {
+                    m.team = omp_get_num_threads();
+                    veer_barrier_init(&barrier, m.team, crowded);
+                }
+                for (int i = 0; i < m.rounds; i++) {
+                    m.arrived[omp_get_thread_num()]++;
+                    veer_barrier_wait(&barrier, check_all_here, &m);
+                }
+            }
+            assert_int_equal(m.meetings, m.rounds);
+            assert_int_equal(m.wrong, 0);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_threads), cmocka_unit_test(test_failure),
+                                       cmocka_unit_test(test_interruption), cmocka_unit_test(test_unbound),
+                                       cmocka_unit_test(test_barrier)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
