@@ -55,6 +55,11 @@ static veer_status_t backend_of(const veer_compile_options_t *options, veer_back
     return options && options->backend ? veer_backend_parse(options->backend, out) : veer_ok();
 }
 
+static veer_status_t precision_of(const veer_compile_options_t *options, bool *out_strict) {
+    *out_strict = false;
+    return options && options->precision ? veer_precision_parse(options->precision, out_strict) : veer_ok();
+}
+
 veer_status_t veer_run_passes(veer_graph_t *g, veer_func_t func, const char *text,
                               const veer_compile_options_t *options) {
     veer_pipeline_t *pipeline;
@@ -79,14 +84,16 @@ veer_status_t veer_import_model(veer_graph_t *g, const char *path, const char *f
 veer_status_t veer_compile_func(veer_graph_t *g, veer_func_t func, const veer_compile_options_t *options,
                                 veer_allocator_t allocator, veer_plan_t **out_plan) {
     veer_backend_t backend;
+    bool strict;
     VEER_TRY(backend_of(options, &backend));
+    VEER_TRY(precision_of(options, &strict));
     /* Callees first: what is differentiated must hold no calls. */
     VEER_TRY(veer_run_passes(g, VEER_NO_FUNC, "inline", NULL));
     const char *passes = options && options->passes          ? options->passes
                          : backend == VEER_BACKEND_REFERENCE ? PLAIN
                                                              : OPTIMISED;
     VEER_TRY(veer_run_passes(g, func, passes, options));
-    return veer_lower(g, func, backend, allocator, out_plan);
+    return veer_lower(g, func, backend, strict, allocator, out_plan);
 }
 
 /* ---- compiled models ---- */

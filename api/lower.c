@@ -23,6 +23,13 @@ veer_status_t veer_backend_parse(const char *name, veer_backend_t *out_backend) 
     return veer_ok();
 }
 
+veer_status_t veer_precision_parse(const char *name, bool *out_strict) {
+    if (strcmp(name, "default") && strcmp(name, "strict"))
+        return veer_status_help(veer_error(VEER_ERR_CONFIG, "unknown precision '%s'", name), "use default or strict");
+    *out_strict = !strcmp(name, "strict");
+    return veer_ok();
+}
+
 enum { REASON_BYTES = 256, LABEL_BYTES = 160 };
 
 /* What was chosen for a node; kernels of LLVM get their address once all are compiled. */
@@ -38,6 +45,7 @@ typedef struct choice_s {
 typedef struct lower_s {
     veer_graph_t *g;
     veer_backend_t backend;
+    bool strict;
     veer_allocator_t allocator;
     veer_plan_t *plan;
     veer_storage_t storage;
@@ -186,6 +194,33 @@ static veer_status_t try_llvm_matmul(lower_t *l, veer_node_t n, choice_t *c, cha
     take_llvm(c, &k);
     return veer_ok();
 }
+
+static bool is_conv(veer_op_t op) {
+    return op == VEER_OP_CONV || op == VEER_OP_CONV_TRANSPOSE;
+}
+
+/* Convolutions that Winograd's algorithm does with fewer operations. */
+static veer_status_t try_llvm_conv(lower_t *l, veer_node_t n, choice_t *c, char *why) {
+    static const double LEAST_GAIN = 1.15; /* estimates are some 10 % off */
+    char reason[REASON_BYTES] = "";
+    veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
+    if (!contains(l->g, n, is_conv)) return veer_ok();
+    if (!veer_llvm_conv_ways(l->llvm, l->g, n, l->strict, ways, reason, sizeof reason)) {
+        add_reason(why, "winograd", reason);
+        return veer_ok();
+    }
+    if (ways[0].gain < LEAST_GAIN) {
+        snprintf(reason, sizeof reason, "%.2f times as fast by estimate", ways[0].gain);
+        add_reason(why, "winograd", reason);
+        return veer_ok();
+    }
+    veer_llvm_kernel_t k;
+    VEER_TRY(veer_llvm_conv_emit(l->llvm, l->g, n, ways[0].tile, &k));
+    snprintf(why, REASON_BYTES, "winograd %dx%d: %.2f times as fast by estimate", ways[0].tile, ways[0].tile,
+             ways[0].gain);
+    take_llvm(c, &k);
+    return veer_ok();
+}
 #endif
 
 static veer_status_t choose(lower_t *l, veer_node_t n) {
@@ -193,6 +228,7 @@ static veer_status_t choose(lower_t *l, veer_node_t n) {
     char why[REASON_BYTES] = "";
 #ifdef VEER_WITH_LLVM
     if (l->backend == VEER_BACKEND_AUTO) VEER_TRY(try_llvm_matmul(l, n, c, why));
+    if (l->backend == VEER_BACKEND_AUTO && !c->by) VEER_TRY(try_llvm_conv(l, n, c, why));
 #endif
 #ifdef VEER_WITH_ONEDNN
     if (l->backend == VEER_BACKEND_AUTO && !c->by) VEER_TRY(try_onednn(l, n, c, why));
@@ -389,9 +425,9 @@ static veer_status_t lower(lower_t *l, veer_func_t func) {
     return veer_ok();
 }
 
-veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, veer_backend_t backend, veer_allocator_t allocator,
-                         veer_plan_t **out_plan) {
-    lower_t l = {.g = g, .backend = backend, .allocator = allocator};
+veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, veer_backend_t backend, bool strict,
+                         veer_allocator_t allocator, veer_plan_t **out_plan) {
+    lower_t l = {.g = g, .backend = backend, .strict = strict, .allocator = allocator};
     VEER_TRY(veer_plan_create(allocator, &l.plan));
     veer_status_t status = veer_status_where(lower(&l, func), "lowering @%s", veer_func_name(g, func));
     veer_storage_deinit(&l.storage);

@@ -13,11 +13,15 @@ typedef enum veer_backend_e {
 /* "auto", "reference"; VEER_ERR_CONFIG otherwise. */
 VEER_MUST_USE veer_status_t veer_backend_parse(const char *name, veer_backend_t *out_backend);
 
+/* "default", "strict"; VEER_ERR_CONFIG otherwise. Strict excludes algorithms whose error bound is more than four times
+ * that of the direct one. */
+VEER_MUST_USE veer_status_t veer_precision_parse(const char *name, bool *out_strict);
+
 /* Arguments of the function become the plan's inputs, results its outputs, under their names (%i where a result has
  * none). Calls and grads must have been expanded. The plan points into the graph's constants: the graph must outlive
  * it. The first loop of the function's body is the plan's main loop. May add copies to loops that yield their arguments
  * in other places. */
-VEER_MUST_USE veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, veer_backend_t backend,
+VEER_MUST_USE veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, veer_backend_t backend, bool strict,
                                        veer_allocator_t allocator, veer_plan_t **out_plan);
 
 #endif

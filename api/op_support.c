@@ -60,9 +60,12 @@ static void count(tally_t *t, bool yes, const char *form, const char *reason) {
 static veer_status_t ask_llvm(tally_t *t, const veer_graph_t *g, veer_node_t node, const char *form) {
 #ifdef VEER_WITH_LLVM
     char reason[REASON_BYTES] = "";
-    bool yes = veer_node_op(g, node) == VEER_OP_MATMUL;
-    if (yes)
+    veer_op_t op = veer_node_op(g, node);
+    bool yes;
+    if (op == VEER_OP_MATMUL)
         yes = veer_llvm_matmul_supports(g, node, reason, sizeof reason);
+    else if (op == VEER_OP_CONV || op == VEER_OP_CONV_TRANSPOSE)
+        yes = veer_llvm_conv_supports(g, node, reason, sizeof reason);
     else
         VEER_TRY(veer_llvm_supports(g, node, &yes, reason, sizeof reason));
     count(t, yes, form, reason);

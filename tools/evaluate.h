@@ -20,6 +20,7 @@ typedef struct veer_evaluate_options_s {
     const veer_onnx_info_t *info; /* of the model */
     veer_dims_t *dims;            /* those given; extended by what the inputs say */
     const char *backend;          /* may be NULL */
+    const char *precision;        /* may be NULL */
     bool make_missing;            /* inputs that are not given are made up, and said so */
 } veer_evaluate_options_t;
 
@@ -39,7 +40,10 @@ VEER_MUST_USE veer_status_t veer_evaluation_find(const veer_evaluation_t *e, con
 
 #define VEER_OUTPUT_FLAG                                                                                               \
     { "output", 0, "NAME=@FILE.npy", "where an output goes", true }
-#define VEER_BACKEND_FLAG                                                                                              \
-    { "backend", 0, "reference|auto", "plain loops, or the fastest there is (the default)", false }
+#define VEER_BACKEND_FLAGS                                                                                             \
+    {"backend", 0, "reference|auto", "plain loops, or the fastest there is (the default)", false}, {                   \
+        "precision", 0, "default|strict", "strict: no algorithm with more than 4 times the direct one's error bound",  \
+            false                                                                                                      \
+    }
 
 #endif

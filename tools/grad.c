@@ -74,7 +74,8 @@ static veer_status_t options_of(grad_t *s, veer_compile_options_t *out) {
     *out = (veer_compile_options_t){.allocator = s->c->allocator,
                                     .dims = named,
                                     .dim_count = s->dims.count,
-                                    .backend = veer_args_value(&s->c->args, "backend")};
+                                    .backend = veer_args_value(&s->c->args, "backend"),
+                                    .precision = veer_args_value(&s->c->args, "precision")};
     return veer_ok();
 }
 
@@ -139,6 +140,7 @@ static veer_status_t evaluate(grad_t *s, bool make_missing) {
                                        .info = &s->info,
                                        .dims = &s->dims,
                                        .backend = veer_args_value(&s->c->args, "backend"),
+                                       .precision = veer_args_value(&s->c->args, "precision"),
                                        .make_missing = make_missing};
     return veer_evaluate(s->c, &options, &s->evaluation);
 }
@@ -201,7 +203,7 @@ static const veer_flag_t flags[] = {
     VEER_OUTPUT_FLAG,
     {"rtol", 0, "R", "relative tolerance of --verify (1e-4)", false},
     VEER_DIM_FLAG,
-    VEER_BACKEND_FLAG,
+    VEER_BACKEND_FLAGS,
     {0},
 };
 

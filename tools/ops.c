@@ -111,7 +111,7 @@ static void print_markdown(veer_report_t *r, const json_t *ir, const json_t *onn
         "i32, u8, bool): "
         "*yes*, *no*, *some* (the next table says which not, and why), - (the compiler's own business). The first that "
         "takes a "
-        "node computes it: LLVM's matrix products, oneDNN, LLVM, the reference loops.\n"
+        "node computes it: LLVM's matrix products and 3x3 convolutions, oneDNN, LLVM, the reference loops.\n"
         "Gradient: *yes*; *expanded* into simpler operators first; *zero* (it is, or does not exist); *no*.\n\n");
     print_ir(r, ir);
     veer_report_print(r, "\n## What backends decline\n\n");

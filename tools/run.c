@@ -69,7 +69,8 @@ static veer_status_t run(run_t *s) {
                                        .inputs = &s->inputs,
                                        .info = &s->info,
                                        .dims = &s->dims,
-                                       .backend = veer_args_value(&s->c->args, "backend")};
+                                       .backend = veer_args_value(&s->c->args, "backend"),
+                                       .precision = veer_args_value(&s->c->args, "precision")};
     VEER_TRY(veer_evaluate(s->c, &options, &s->evaluation));
     bool expects = veer_args_has(&s->c->args, "expect");
     if (!expects || veer_args_has(&s->c->args, "output")) VEER_TRY(veer_evaluation_write(s->c, &s->evaluation));
@@ -92,7 +93,7 @@ static const veer_flag_t flags[] = {
     {"expect", 0, "NAME=@FILE.npy", "compare an output with this; exit code 4 where it differs", true},
     VEER_TOLERANCE_FLAGS,
     VEER_DIM_FLAG,
-    VEER_BACKEND_FLAG,
+    VEER_BACKEND_FLAGS,
     {0},
 };
 

@@ -135,7 +135,8 @@ static veer_status_t check_case(case_t *t, const char *folder, bool *out_random)
                                        .inputs = &t->inputs,
                                        .info = &t->info,
                                        .dims = &t->dims,
-                                       .backend = veer_args_value(&c->args, "backend")};
+                                       .backend = veer_args_value(&c->args, "backend"),
+                                       .precision = veer_args_value(&c->args, "precision")};
     VEER_TRY(veer_dims_from_args(c, &t->dims));
     VEER_TRY(veer_onnx_inspect(c->allocator, t->path, &t->info));
     VEER_TRY(only_tensors(t));
@@ -300,7 +301,7 @@ static const veer_flag_t flags[] = {
     {"suite", 0, "DIR", "a folder of tests, each with model.onnx and test_data_set_*", false},
     VEER_TOLERANCE_FLAGS,
     VEER_DIM_FLAG,
-    VEER_BACKEND_FLAG,
+    VEER_BACKEND_FLAGS,
     {0},
 };
 

@@ -64,6 +64,26 @@ bool veer_llvm_matmul_supports(const veer_graph_t *g, veer_node_t node, char *re
 VEER_MUST_USE veer_status_t veer_llvm_matmul_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
                                                   veer_llvm_kernel_t *out_kernel);
 
+/* A way to compute a 3x3 convolution with stride 1, channels last and constant weights: Winograd's algorithm with tiles
+ * of tile x tile positions (see README.md, "Convolutions"). */
+typedef struct veer_llvm_conv_s {
+    int tile;    /* 2 or 4 */
+    double gain; /* estimated speed, where a direct convolution has 1 */
+} veer_llvm_conv_t;
+enum { VEER_LLVM_CONV_WAYS = 2 };
+/* Whether there is any. The same on every target. */
+bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
+/* The ways for a node, alone or with elementwise ops behind it, the most promising first; returns their number, and for
+ * none says why. `strict`: only those whose error bound is at most four times that of a direct convolution. */
+int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, bool strict,
+                        veer_llvm_conv_t out[VEER_LLVM_CONV_WAYS], char *reason, size_t reason_bytes);
+/* The weights are copied, transformed and packed: the call's buffer packed_buf must then be `packed`. */
+VEER_MUST_USE veer_status_t veer_llvm_conv_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, int tile,
+                                                veer_llvm_kernel_t *out_kernel);
+/* How much larger than single products the terms of a one-dimensional convolution become on the way: the error's bound
+ * grows by its square. */
+double veer_llvm_conv_amplification(int tile);
+
 /* Optimises and compiles what was emitted since the last call. May be called again after further emissions. After a
  * failure the kernels that were waiting are lost. */
 VEER_MUST_USE veer_status_t veer_llvm_finish(veer_llvm_t *llvm);

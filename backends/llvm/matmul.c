@@ -21,7 +21,7 @@ static int64_t ceil_div(int64_t a, int64_t b) {
 enum { PAGE_BYTES = 4096, ALIASED_ROWS = 8 };
 
 /* Cycles per k of a tile: two multiply-adds or two loads a cycle, a latency of four, 40 bytes of b a cycle. */
-static double tile_cycles(int64_t rows, int vectors, int lanes) {
+double veer_mm_tile_cycles(int64_t rows, int vectors, int lanes) {
     double fma = (double)(rows * vectors) / 2, loads = (double)(rows + vectors) / 2, most = 4;
     double bytes = (double)(vectors * lanes * 4) / 40;
     if (fma > most) most = fma;
@@ -49,8 +49,8 @@ static double lead_cycles(const veer_mm_blocking_t *b) {
     double sum = 0;
     for (int i = 0; i < 2; i++) {
         int64_t rows = b->tile_rows + (i == 0);
-        sum += (double)tiles[i] * ((double)(b->panels - 1) * tile_cycles(rows, b->vectors, b->lanes) +
-                                   tile_cycles(rows, b->tail_vectors, b->lanes));
+        sum += (double)tiles[i] * ((double)(b->panels - 1) * veer_mm_tile_cycles(rows, b->vectors, b->lanes) +
+                                   veer_mm_tile_cycles(rows, b->tail_vectors, b->lanes));
     }
     return sum;
 }

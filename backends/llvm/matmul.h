@@ -94,6 +94,8 @@ typedef struct veer_mm_blocking_s {
 enum { VEER_MM_MOST_UNROLLED = 8 };
 /* Steps of k in one go. A block has a multiple of it, but for the last, which has at least as many. */
 int veer_mm_unroll(int accumulators);
+/* Estimated cycles per k of a tile. */
+double veer_mm_tile_cycles(int64_t rows, int vectors, int lanes);
 /* `registers`: vector registers of the target. */
 veer_mm_blocking_t veer_mm_cut(const veer_mm_problem_t *p, int lanes, int registers);
 

@@ -331,6 +331,8 @@ static void test_inputs(void **state) {
     expect_code(veer("run", m, "--input", "x=@/nowhere.npy"), 5, "/nowhere.npy");
     expect_code(veer("run", m, "--input", xs, "--output", "z=@/dev/null"), 2, "outputs are: y");
     expect_code(veer("run", m, "--input", xs, "--backend", "magic"), 2, "magic");
+    expect_code(veer("run", m, "--input", xs, "--precision", "high"), 2, "default or strict");
+    expect_code(veer("run", m, "--input", xs, "--expect", ys, "--precision", "strict"), 0, "");
 }
 
 /* ---- outputs ---- */

@@ -44,7 +44,9 @@ typedef struct veer_compile_options_s {
     const veer_named_dim_t *dims;
     int dim_count;
     const char *backend; /* "auto" (NULL) or "reference" */
-    const char *passes;  /* a pipeline instead of the usual one, as `veer opt --passes` takes it; NULL: the usual one */
+    const char *
+        precision; /* "default" (NULL), or "strict": no algorithm with more than 4 times the direct one's error bound */
+    const char *passes; /* a pipeline instead of the usual one, as `veer opt --passes` takes it; NULL: the usual one */
     /* Inputs that become constants, for models whose shapes depend on them: names and tensors. */
     const char *const *bound_names;
     const veer_tensor_t *bound_tensors;

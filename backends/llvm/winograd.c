@@ -1,0 +1,232 @@
+/* Winograd convolutions: how they are cut, what they are expected to cost, kernels found again. */
+#include "backends/llvm/winograd.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+static int64_t min_i64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+/* ---- cutting ---- */
+
+static int64_t positions(const veer_wino_cut_t *cut) {
+    return (int64_t)cut->patch * cut->patch;
+}
+
+size_t veer_wino_scratch_floats(const veer_wino_cut_t *cut) {
+    return (size_t)(positions(cut) * (cut->v_position + cut->z_position));
+}
+
+/* Rows of v are aligned, and not multiples of half a page apart, which would compete for the same lines of the first
+ * cache; so are the positions of one tile. */
+static void set_strides(veer_wino_cut_t *cut, int64_t k) {
+    enum { HALF_PAGE = 512 };
+    int64_t lanes = cut->mm.lanes, line = lanes < 16 ? 16 : lanes;
+    cut->v_row = ceil_div(k, lanes) * lanes;
+    if (cut->v_row % HALF_PAGE == 0) cut->v_row += lanes;
+    cut->z_row = (int64_t)cut->mm.vectors * lanes;
+    cut->v_position = ceil_div(cut->group_tiles * cut->v_row, line) * line;
+    cut->z_position = ceil_div(cut->group_tiles * cut->z_row, line) * line;
+    if (cut->v_position / line % 2 == 0) cut->v_position += line;
+    if (cut->z_position / line % 2 == 0) cut->z_position += line;
+}
+
+/* The products' tiles of a group: as many as the second cache holds in transformed form, few enough that there are
+ * items for several threads. */
+static void set_groups(veer_wino_cut_t *cut, int64_t k, int64_t tiles) {
+    enum { GROUP_BYTES = 3 << 18, LEAST_ITEMS = 8 };
+    veer_mm_blocking_t *b = &cut->mm;
+    int64_t most_rows = b->tile_rows + (b->long_tiles > 0);
+    int64_t bytes = positions(cut) * most_rows * (k + (int64_t)b->vectors * b->lanes) * 4;
+    int64_t group = GROUP_BYTES / bytes;
+    if (group < 1) group = 1;
+    b->groups = ceil_div(b->tiles, min_i64(group, b->tiles));
+    while (b->groups * b->panels < LEAST_ITEMS && b->groups < b->tiles) b->groups++;
+    cut->group_tiles = min_i64(ceil_div(b->tiles, b->groups) * most_rows, tiles);
+}
+
+/* The weights of a position come from memory while those before are multiplied. */
+static void set_prefetch(veer_wino_cut_t *cut, int64_t k, int64_t n) {
+    enum { LARGE_BYTES = 1 << 19, LINE_BYTES = 64 };
+    veer_mm_blocking_t *b = &cut->mm;
+    int64_t width = (int64_t)b->vectors * b->lanes, micros = ceil_div(b->tiles, b->groups);
+    int64_t step_bytes = veer_mm_unroll((int)b->tile_rows * b->vectors) * width * 4;
+    b->prefetch = positions(cut) * k * n * 4 < LARGE_BYTES ? 0 : (int)ceil_div(step_bytes, LINE_BYTES * micros);
+}
+
+veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, int lanes, int registers) {
+    veer_wino_cut_t cut = {.tile = tile, .patch = tile + VEER_WINO_KERNEL - 1};
+    cut.tiles_h = ceil_div(p->y_h, tile), cut.tiles_w = ceil_div(p->y_w, tile);
+    veer_mm_problem_t product = p->mm;
+    product.m = p->images * cut.tiles_h * cut.tiles_w, product.a_row = p->mm.k | 1;
+    cut.mm = veer_mm_cut(&product, lanes, registers);
+    cut.mm.blocks = 1, cut.mm.depth = p->mm.k;
+    set_groups(&cut, p->mm.k, product.m);
+    set_prefetch(&cut, p->mm.k, p->mm.n);
+    set_strides(&cut, p->mm.k);
+    return cut;
+}
+
+/* ---- cost ---- */
+
+/* Cycles of one core, as measured by bench/winograd_probe.c, for vectors of channels: a position of a patch on the way
+ * in or out, one of y, a tile's accumulators; bytes of weights that come from the third cache in a cycle. */
+static const double IN = 4, OUT = 3, DONE = 4, BYTES = 10;
+
+static double larger(double a, double b) {
+    return a > b ? a : b;
+}
+
+/* One k of all products of a position. */
+static double step_cycles(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
+    const veer_mm_blocking_t *b = &cut->mm;
+    int64_t rows[2] = {b->tile_rows + 1, b->tile_rows}, tiles[2] = {b->long_tiles, b->tiles - b->long_tiles};
+    double sum = 0, sums = 0;
+    for (int i = 0; i < 2; i++) {
+        sum += (double)(tiles[i] * (b->panels - 1)) * veer_mm_tile_cycles(rows[i], b->vectors, b->lanes);
+        sum += (double)tiles[i] * veer_mm_tile_cycles(rows[i], b->tail_vectors, b->lanes);
+        sums += (double)(tiles[i] * rows[i] * b->panels * b->vectors);
+    }
+    return sum + sums / (double)p->mm.k;
+}
+
+/* Whether each group fetches the weights anew. */
+static bool are_far(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
+    enum { NEAR_BYTES = 1 << 20 };
+    return veer_wino_packed_floats(p, cut) * sizeof(float) > NEAR_BYTES;
+}
+
+static double winograd_cycles(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
+    double tiles = (double)(p->images * cut->tiles_h * cut->tiles_w);
+    double in = (double)ceil_div(p->mm.k, cut->mm.lanes), out = (double)ceil_div(p->mm.n, cut->mm.lanes);
+    double products = (double)(positions(cut) * p->mm.k) * step_cycles(p, cut);
+    double bytes = 4 * (double)veer_wino_packed_floats(p, cut) * (are_far(p, cut) ? (double)cut->mm.groups : 1);
+    double transforms = in * (double)positions(cut) * IN +
+                        out * ((double)positions(cut) * OUT + (double)(cut->tile * cut->tile) * DONE);
+    return larger(products, bytes / BYTES) + tiles * transforms;
+}
+
+static double direct_cycles(const veer_wino_problem_t *p, int lanes) {
+    double steps = (double)(VEER_WINO_KERNEL * VEER_WINO_KERNEL * p->mm.k);
+    double vectors = (double)(p->images * p->y_h * p->y_w) * (double)ceil_div(p->mm.n, lanes);
+    return larger(steps * vectors / 2, 4 * steps * (double)p->mm.n / BYTES) + vectors * DONE;
+}
+
+/* ---- error ---- */
+
+/* With |x| <= X and |w| <= W a direct sum of 9 C products, each rounded once per addition, errs by at most
+ * (9 C)^2 u X W. Here the terms are C a^2 X W in all, a the amplification, and each is rounded once in the weights, C
+ * times in the product, and in each direction `in` and `out` times in the transforms. */
+static double error_ratio(int tile, int64_t channels) {
+    double a = veer_llvm_conv_amplification(tile), c = (double)channels;
+    int in = tile == 2 ? 1 : 2, out = tile == 2 ? 2 : 3;
+    return (c + 1 + 2 * in + 2 * out) * a * a / (81 * c);
+}
+
+/* ---- the interface ---- */
+
+bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes) {
+    veer_wino_problem_t p;
+    if (reason_bytes) reason[0] = 0;
+    return veer_wino_match(g, node, &p, reason, reason_bytes);
+}
+
+int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, bool strict,
+                        veer_llvm_conv_t out[VEER_LLVM_CONV_WAYS], char *reason, size_t reason_bytes) {
+    static const int TILES[VEER_LLVM_CONV_WAYS] = {2, 4};
+    static const double MOST_ERROR = 4;
+    veer_wino_problem_t p;
+    int count = 0, lanes = veer_llvm_lanes(llvm);
+    if (reason_bytes) reason[0] = 0;
+    if (!veer_wino_match(g, node, &p, reason, reason_bytes)) return 0;
+    for (int i = 0; i < VEER_LLVM_CONV_WAYS; i++) {
+        if (strict && error_ratio(TILES[i], p.mm.k) > MOST_ERROR) continue;
+        veer_wino_cut_t cut = veer_wino_cut(&p, TILES[i], lanes, veer_jit_registers(llvm));
+        out[count++] = (veer_llvm_conv_t){TILES[i], direct_cycles(&p, lanes) / winograd_cycles(&p, &cut)};
+    }
+    if (!count) snprintf(reason, reason_bytes, "strict precision excludes Winograd's algorithm here");
+    if (count == 2 && out[1].gain > out[0].gain) {
+        veer_llvm_conv_t first = out[1];
+        out[1] = out[0], out[0] = first;
+    }
+    return count;
+}
+
+/* As for the direct method, so that rates compare. */
+static double operations(const veer_wino_problem_t *p) {
+    double each = 2.0 * (double)(VEER_WINO_KERNEL * VEER_WINO_KERNEL * p->mm.k);
+    for (int i = 0; i < p->mm.step_count; i++) each += p->mm.steps[i].kind == VEER_MM_OP;
+    return each * (double)(p->images * p->y_h * p->y_w) * (double)p->mm.n;
+}
+
+static double bytes_moved(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
+    double y = (double)(p->images * p->y_h * p->y_w) * (double)p->mm.n;
+    double sum = (double)(p->images * p->h * p->w) * (double)p->mm.k + y + (double)veer_wino_packed_floats(p, cut);
+    for (int i = 0; i < p->mm.step_count; i++)
+        if (p->mm.steps[i].kind == VEER_MM_LOAD && p->mm.steps[i].term_count && p->mm.steps[i].column_stride) sum += y;
+    return 4 * sum;
+}
+
+static veer_status_t write_kernel(veer_llvm_t *llvm, const veer_wino_problem_t *p, const veer_wino_cut_t *cut,
+                                  veer_llvm_kernel_t *out) {
+    veer_jit_kernel_t jit;
+    VEER_TRY(veer_jit_begin(llvm, VEER_JIT_LIGHT, &jit));
+    veer_wino_emit(&jit, p, cut);
+    veer_jit_end(llvm, &jit, NULL, 1200 + 40 * (double)p->mm.step_count);
+    *out = (veer_llvm_kernel_t){.id = jit.id, .work_items = cut->mm.groups * cut->mm.panels};
+    out->scratch_bytes = veer_wino_scratch_floats(cut) * sizeof(float);
+    out->flops = operations(p), out->bytes = bytes_moved(p, cut);
+    return veer_ok();
+}
+
+typedef struct pack_key_s {
+    char tag[8];
+    const void *data;
+    int64_t tile, k, n, transposed, lanes, vectors;
+} pack_key_t;
+
+static veer_status_t pack_weights(veer_llvm_t *llvm, const veer_wino_problem_t *p, const veer_wino_cut_t *cut,
+                                  veer_llvm_kernel_t *out) {
+    pack_key_t key = {"winopak", p->mm.b_data,  cut->tile,     p->mm.k,
+                      p->mm.n,   p->transposed, cut->mm.lanes, cut->mm.vectors};
+    float *packed = NULL;
+    bool is_new = false;
+    size_t count = veer_wino_packed_floats(p, cut);
+    if (count > SIZE_MAX / sizeof *packed) return veer_out_of_memory();
+    VEER_TRY(veer_jit_constant(llvm, &key, sizeof key, count * sizeof *packed, (void **)&packed, &is_new));
+    if (is_new) veer_wino_pack(p, cut, packed);
+    out->packed = packed;
+    out->packed_bytes = count * sizeof *packed;
+    out->packed_buf = (int)p->mm.b_buf;
+    return veer_ok();
+}
+
+veer_status_t veer_llvm_conv_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, int tile,
+                                  veer_llvm_kernel_t *out_kernel) {
+    struct {
+        char tag[8];
+        int64_t tile;
+        veer_wino_problem_t p;
+    } key = {.tag = "winogra", .tile = tile};
+    char reason[160] = "";
+    if (!veer_wino_match(g, node, &key.p, reason, sizeof reason))
+        return veer_error(VEER_ERR_UNSUPPORTED, "llvm: %s: %s", veer_op_name(veer_node_op(g, node)), reason);
+    veer_wino_problem_t p = key.p;
+    veer_wino_cut_t cut = veer_wino_cut(&p, tile, veer_llvm_lanes(llvm), veer_jit_registers(llvm));
+    key.p.mm.b_data = NULL;
+    size_t key_bytes = offsetof(veer_wino_problem_t, mm) + offsetof(veer_mm_problem_t, steps) +
+                       (size_t)p.mm.step_count * sizeof *p.mm.steps + sizeof key.tag + sizeof key.tile;
+    const veer_llvm_kernel_t *known = veer_jit_find(llvm, &key, key_bytes);
+    if (known)
+        *out_kernel = *known;
+    else {
+        VEER_TRY(write_kernel(llvm, &p, &cut, out_kernel));
+        VEER_TRY(veer_jit_remember(llvm, &key, key_bytes, out_kernel));
+    }
+    return pack_weights(llvm, &p, &cut, out_kernel);
+}

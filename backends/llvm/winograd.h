@@ -1,0 +1,65 @@
+/* 3x3 convolutions with stride 1 by Winograd's algorithm F(m x m, 3x3), channels last:
+ *
+ *     y[n, i, j, :] = f(sum over u, v, c of x[n, i + u - pad_h, j + v - pad_w, c] w[:, c, u, v], operands)
+ *
+ * y is cut in tiles of m x m positions; d is the (m + 2) x (m + 2) patch of x that a tile depends on:
+ *
+ *     y = A^T [ sum over c of (G w G^T) o (B^T d B) ] A         (o: element by element)
+ *
+ * With the points 0, +-p, ... and infinity: column i of A^T holds the powers of point i, row i of G the powers over
+ * N_i = prod over l != i of (p_i - p_l), row i of B^T the coefficients of prod over l != i of (x - p_l). The sum over c
+ * is, for each of the (m + 2)^2 positions, a matrix product of tiles x channels by channels x channels, where a direct
+ * convolution does 9 m^2 / (m + 2)^2 times as many operations: 2.25 for m = 2, 4 for m = 4.
+ *
+ * An item is a group of tiles by one panel of y's channels. A group's patches are transformed into scratch (once for
+ * the panels that follow each other in one share), multiplied position by position, transformed back, and the program
+ * of what follows the convolution (matmul.h) runs on the rows of y. Everything between x and y stays in the second
+ * cache. Weights are transformed at compile time, in double, and rounded once.
+ *
+ *     winograd_match.c: node -> problem    winograd.c: cuts, cost, the interface    winograd_weights.c: points, packing
+ *     winograd_emit.c: IR */
+#ifndef VEER_BACKENDS_LLVM_WINOGRAD_H
+#define VEER_BACKENDS_LLVM_WINOGRAD_H
+
+#include "backends/llvm/matmul.h"
+
+enum { VEER_WINO_KERNEL = 3, VEER_WINO_MAX_TILE = 4, VEER_WINO_MAX_PATCH = VEER_WINO_MAX_TILE + VEER_WINO_KERNEL - 1 };
+
+/* Plain data: its bytes tell kernels apart. */
+typedef struct veer_wino_problem_s {
+    int64_t images, h, w, y_h, y_w;
+    int64_t pad_h, pad_w; /* rows above x and columns left of it that count as zeros */
+    int64_t transposed;   /* w is [C, M, 3, 3] and turned by 180 degrees: a conv_transpose */
+    veer_mm_problem_t mm; /* k = C, n = M; rows are tiles; the last member, for the key */
+} veer_wino_problem_t;
+
+/* Whether a node is a convolution that can be done here; says why not. */
+bool veer_wino_match(const veer_graph_t *g, veer_node_t node, veer_wino_problem_t *out, char *reason,
+                     size_t reason_bytes);
+
+/* How a problem is cut, by its shape and the target's registers alone. */
+typedef struct veer_wino_cut_s {
+    int tile, patch;           /* m, m + 2 */
+    int64_t tiles_h, tiles_w;  /* of one image */
+    veer_mm_blocking_t mm;     /* of one product: all tiles by M */
+    int64_t group_tiles;       /* of the largest group */
+    int64_t v_row, v_position; /* floats from one tile to the next, from one position to the next: transformed x */
+    int64_t z_row, z_position; /* the same of the products */
+} veer_wino_cut_t;
+size_t veer_wino_scratch_floats(const veer_wino_cut_t *cut);
+veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, int lanes, int registers);
+
+/* The points besides 0 and infinity come in pairs: 1 pair for m = 2, 2 for m = 4. */
+typedef struct veer_wino_points_s {
+    int pairs;
+    double at[2];
+} veer_wino_points_t;
+veer_wino_points_t veer_wino_points(int tile);
+size_t veer_wino_packed_floats(const veer_wino_problem_t *p, const veer_wino_cut_t *cut);
+/* w transformed: panel after panel, in each the positions, in each the rows c. `out` is zeroed. */
+void veer_wino_pack(const veer_wino_problem_t *p, const veer_wino_cut_t *cut, float *out);
+
+/* Writes the body of a kernel that does items [begin, end). */
+void veer_wino_emit(veer_jit_kernel_t *jit, const veer_wino_problem_t *p, const veer_wino_cut_t *cut);
+
+#endif

@@ -1,0 +1,420 @@
+/* Winograd's algorithm as LLVM IR:
+ *
+ *     for each item: its group of tiles, its panel of channels
+ *         unless the item before it had the same group:
+ *             for each tile, each vector of channels: v[position][tile] = B^T d B
+ *         for each position: z[tile] = sum over c of v[position][tile][c] u[position][c]
+ *         for each tile: A^T z A, then the program, row by row of y
+ *
+ * Patches that lie in x are read where they are; of others a table holds one address per position, that of zeros where
+ * it is outside. */
+#include "backends/llvm/winograd.h"
+
+#include "backends/llvm/matmul_emit.h"
+
+typedef LLVMValueRef val_t;
+
+enum { PATCH = VEER_WINO_MAX_PATCH, LINE_FLOATS = 16 };
+
+typedef struct wino_s {
+    veer_mm_emitter_t mm;
+    veer_emit_t *e;
+    const veer_wino_problem_t *p;
+    const veer_wino_cut_t *cut;
+    veer_wino_points_t points;
+    val_t v, z;                   /* scratch */
+    val_t table, zeros;           /* addresses of a patch's positions; channels of a position outside */
+    val_t results;                /* a tile of y, on the stack */
+    val_t first_micro, end_micro; /* the group's tiles of the products */
+    val_t first, end;             /* the group's tiles */
+} wino_t;
+
+/* ---- addresses and memory ---- */
+
+static val_t i64(wino_t *c, int64_t v) {
+    return veer_emit_i64(c->e, v);
+}
+static val_t add(wino_t *c, val_t a, val_t b) {
+    return LLVMBuildNSWAdd(c->e->builder, a, b, "");
+}
+static val_t sub(wino_t *c, val_t a, val_t b) {
+    return LLVMBuildNSWSub(c->e->builder, a, b, "");
+}
+static val_t mul(wino_t *c, val_t a, int64_t by) {
+    return LLVMBuildNSWMul(c->e->builder, a, i64(c, by), "");
+}
+static val_t divide(wino_t *c, val_t a, int64_t by) {
+    return LLVMBuildUDiv(c->e->builder, a, i64(c, by), "");
+}
+static val_t modulo(wino_t *c, val_t a, int64_t by) {
+    return LLVMBuildURem(c->e->builder, a, i64(c, by), "");
+}
+static val_t at(wino_t *c, val_t base, val_t elements) {
+    return LLVMBuildInBoundsGEP2(c->e->builder, c->e->f32, base, &elements, 1, "");
+}
+static val_t is_below(wino_t *c, val_t a, int64_t limit) { /* 0 <= a < limit */
+    return LLVMBuildICmp(c->e->builder, LLVMIntULT, a, i64(c, limit < 0 ? 0 : limit), "");
+}
+
+static val_t load(wino_t *c, val_t address, unsigned align) {
+    val_t v = LLVMBuildLoad2(c->e->builder, c->mm.vector, address, "");
+    LLVMSetAlignment(v, align);
+    return v;
+}
+
+/* The first lanes of a vector; the others are 0. */
+static val_t load_lanes(wino_t *c, val_t address, int lanes) {
+    int all = c->cut->mm.lanes;
+    if (lanes == all) return load(c, address, 4);
+    val_t bits[64];
+    for (int i = 0; i < all; i++) bits[i] = LLVMConstInt(c->e->i1, i < lanes, 0);
+    val_t args[] = {address, LLVMConstInt(c->e->i32, 4, 0), LLVMConstVector(bits, (unsigned)all),
+                    LLVMConstNull(c->mm.vector)};
+    return veer_emit_intrinsic(c->e, "llvm.masked.load", (LLVMTypeRef[]){c->mm.vector, c->e->ptr}, 2, args, 4);
+}
+
+/* Of scratch and of the stack. */
+static void store(wino_t *c, val_t v, val_t address) {
+    LLVMSetAlignment(LLVMBuildStore(c->e->builder, v, address), (unsigned)c->cut->mm.lanes * 4);
+}
+
+/* ---- arithmetic on vectors ---- */
+
+static val_t plus(wino_t *c, val_t a, val_t b) {
+    return LLVMBuildFAdd(c->e->builder, a, b, "");
+}
+static val_t minus(wino_t *c, val_t a, val_t b) {
+    return LLVMBuildFSub(c->e->builder, a, b, "");
+}
+/* k * a + b */
+static val_t scaled_plus(wino_t *c, double k, val_t a, val_t b) {
+    if (k == 1) return plus(c, a, b);
+    if (k == -1) return minus(c, b, a);
+    val_t args[] = {veer_emit_like(c->e, a, k), a, b};
+    return veer_emit_intrinsic(c->e, "llvm.fmuladd", &c->mm.vector, 1, args, 3);
+}
+
+static val_t scaled(wino_t *c, double k, val_t a) {
+    return LLVMBuildFMul(c->e->builder, a, veer_emit_like(c->e, a, k), "");
+}
+
+/* t = B^T d. With the pairs p, q: the row of +-p holds (x +- p) x (x^2 - q^2), rows of 0 and infinity the products of
+ * (x^2 - p^2) and (x^2 - q^2), the latter times x. */
+static void input_1d(wino_t *c, const val_t *d, val_t *t) {
+    double p = c->points.at[0], q = c->points.at[1], pp = p * p, qq = q * q;
+    if (c->points.pairs == 1) {
+        t[0] = scaled_plus(c, -pp, d[0], d[2]);
+        t[1] = scaled_plus(c, p, d[1], d[2]);
+        t[2] = scaled_plus(c, -p, d[1], d[2]);
+        t[3] = scaled_plus(c, -pp, d[1], d[3]);
+        return;
+    }
+    val_t even = scaled_plus(c, -qq, d[2], d[4]), odd = scaled_plus(c, -qq, d[1], d[3]);
+    t[1] = scaled_plus(c, p, odd, even), t[2] = scaled_plus(c, -p, odd, even);
+    even = scaled_plus(c, -pp, d[2], d[4]), odd = scaled_plus(c, -pp, d[1], d[3]);
+    t[3] = scaled_plus(c, q, odd, even), t[4] = scaled_plus(c, -q, odd, even);
+    t[0] = scaled_plus(c, pp * qq, d[0], scaled_plus(c, -pp - qq, d[2], d[4]));
+    t[5] = scaled_plus(c, pp * qq, d[1], scaled_plus(c, -pp - qq, d[3], d[5]));
+}
+
+/* y = A^T z: sums over the points of their powers; infinity counts for the last. */
+static void output_1d(wino_t *c, const val_t *z, val_t *y) {
+    double p = c->points.at[0], q = c->points.at[1];
+    val_t even = plus(c, z[1], z[2]), odd = minus(c, z[1], z[2]);
+    y[0] = plus(c, z[0], even);
+    if (c->points.pairs == 1) {
+        y[1] = scaled_plus(c, p, odd, z[3]);
+        return;
+    }
+    val_t even_q = plus(c, z[3], z[4]), odd_q = minus(c, z[3], z[4]);
+    y[0] = plus(c, y[0], even_q);
+    y[1] = scaled_plus(c, p, odd, scaled(c, q, odd_q));
+    y[2] = scaled_plus(c, p * p, even, scaled(c, q * q, even_q));
+    y[3] = scaled_plus(c, p * p * p, odd, scaled_plus(c, q * q * q, odd_q, z[5]));
+}
+
+/* ---- patches of x ---- */
+
+typedef struct place_s {
+    val_t image, h, w; /* of the tile's first row and column, in tiles */
+} place_t;
+
+static place_t place_of(wino_t *c, val_t tile) {
+    int64_t tiles = c->cut->tiles_h * c->cut->tiles_w;
+    val_t in_image = modulo(c, tile, tiles);
+    return (place_t){divide(c, tile, tiles), divide(c, in_image, c->cut->tiles_w),
+                     modulo(c, in_image, c->cut->tiles_w)};
+}
+
+/* Where a patch is read: at `base`, or where it is NULL at the table's addresses. */
+static val_t position(wino_t *c, val_t base, int i, int j, val_t channel) {
+    if (base) return at(c, base, add(c, channel, i64(c, (i * c->p->w + j) * c->p->mm.k)));
+    val_t slot = i64(c, i * c->cut->patch + j);
+    val_t address = LLVMBuildInBoundsGEP2(c->e->builder, c->e->ptr, c->table, &slot, 1, "");
+    return at(c, LLVMBuildLoad2(c->e->builder, c->e->ptr, address, ""), channel);
+}
+
+/* One vector of channels of a patch, to row `to` of v. */
+static void transform_channels(wino_t *c, val_t base, val_t channel, int lanes, val_t to) {
+    int n = c->cut->patch;
+    val_t half[PATCH][PATCH];
+    for (int j = 0; j < n; j++) {
+        val_t d[PATCH], t[PATCH];
+        for (int i = 0; i < n; i++) d[i] = load_lanes(c, position(c, base, i, j, channel), lanes);
+        input_1d(c, d, t);
+        for (int i = 0; i < n; i++) half[i][j] = t[i];
+    }
+    for (int i = 0; i < n; i++) {
+        val_t t[PATCH];
+        input_1d(c, half[i], t);
+        for (int j = 0; j < n; j++)
+            store(c, t[j], at(c, to, add(c, channel, i64(c, (i * n + j) * c->cut->v_position))));
+    }
+}
+
+static void transform_patch(wino_t *c, val_t base, val_t to) {
+    int lanes = c->cut->mm.lanes;
+    int64_t whole = c->p->mm.k / lanes * lanes;
+    if (whole) {
+        veer_emit_loop_t loop = veer_emit_loop_begin(c->e, i64(c, 0), i64(c, whole), lanes);
+        transform_channels(c, base, loop.i, lanes, to);
+        veer_emit_loop_end(c->e, &loop);
+    }
+    if (whole < c->p->mm.k) transform_channels(c, base, i64(c, whole), (int)(c->p->mm.k - whole), to);
+}
+
+/* h, w: the patch's first row and column in x, perhaps negative; base: its address, were it inside. */
+static void fill_table(wino_t *c, val_t h, val_t w, val_t base) {
+    int n = c->cut->patch;
+    val_t row_exists[PATCH], column_exists[PATCH];
+    for (int i = 0; i < n; i++) {
+        row_exists[i] = is_below(c, add(c, h, i64(c, i)), c->p->h);
+        column_exists[i] = is_below(c, add(c, w, i64(c, i)), c->p->w);
+    }
+    for (int i = 0; i < n * n; i++) {
+        val_t exists = LLVMBuildAnd(c->e->builder, row_exists[i / n], column_exists[i % n], ""), slot = i64(c, i);
+        val_t offset = i64(c, (i / n * c->p->w + i % n) * c->p->mm.k);
+        /* not in bounds where it is not taken */
+        val_t inside = LLVMBuildGEP2(c->e->builder, c->e->f32, base, &offset, 1, "");
+        LLVMBuildStore(c->e->builder, veer_emit_select(c->e, exists, inside, c->zeros),
+                       LLVMBuildInBoundsGEP2(c->e->builder, c->e->ptr, c->table, &slot, 1, ""));
+    }
+}
+
+static void transform_tile(wino_t *c, val_t tile) {
+    veer_emit_t *e = c->e;
+    int n = c->cut->patch;
+    place_t place = place_of(c, tile);
+    val_t h = sub(c, mul(c, place.h, c->cut->tile), i64(c, c->p->pad_h));
+    val_t w = sub(c, mul(c, place.w, c->cut->tile), i64(c, c->p->pad_w));
+    val_t offset = add(c, mul(c, add(c, mul(c, place.image, c->p->h), h), c->p->w), w);
+    offset = mul(c, offset, c->p->mm.k);
+    val_t base = LLVMBuildGEP2(e->builder, e->f32, c->mm.a, &offset, 1, "");
+    val_t to = at(c, c->v, mul(c, sub(c, tile, c->first), c->cut->v_row));
+    LLVMBasicBlockRef whole = veer_emit_block(e, "whole"), edge = veer_emit_block(e, "edge"),
+                      both = veer_emit_block(e, "transformed");
+    val_t is_whole = LLVMBuildAnd(e->builder, is_below(c, h, c->p->h - n + 1), is_below(c, w, c->p->w - n + 1), "");
+    LLVMBuildCondBr(e->builder, is_whole, whole, edge);
+    LLVMPositionBuilderAtEnd(e->builder, whole);
+    transform_patch(c, base, to);
+    LLVMBuildBr(e->builder, both);
+    LLVMPositionBuilderAtEnd(e->builder, edge);
+    fill_table(c, h, w, base);
+    transform_patch(c, NULL, to);
+    LLVMBuildBr(e->builder, both);
+    LLVMPositionBuilderAtEnd(e->builder, both);
+}
+
+static void transform_group(wino_t *c, val_t is_new) {
+    veer_emit_t *e = c->e;
+    LLVMBasicBlockRef yes = veer_emit_block(e, "new_group"), both = veer_emit_block(e, "same_group");
+    LLVMBuildCondBr(e->builder, is_new, yes, both);
+    LLVMPositionBuilderAtEnd(e->builder, yes);
+    veer_emit_loop_t loop = veer_emit_loop_begin(e, c->first, c->end, 1);
+    transform_tile(c, loop.i);
+    veer_emit_loop_end(e, &loop);
+    LLVMBuildBr(e->builder, both);
+    LLVMPositionBuilderAtEnd(e->builder, both);
+}
+
+/* ---- products ---- */
+
+/* The first tile of a product's tile. */
+static val_t first_tile(wino_t *c, val_t micro) {
+    const veer_mm_blocking_t *b = &c->cut->mm;
+    val_t first = mul(c, micro, b->tile_rows);
+    if (!b->long_tiles) return first;
+    val_t longs = i64(c, b->long_tiles);
+    val_t is_long = LLVMBuildICmp(c->e->builder, LLVMIntSLT, micro, longs, "");
+    return add(c, first, veer_emit_select(c->e, is_long, micro, longs));
+}
+
+static void multiply_rows(wino_t *c, int rows, val_t position, val_t micro, val_t row) {
+    const veer_wino_cut_t *cut = c->cut;
+    int count = rows * c->mm.vectors;
+    veer_mm_tile_t t = {.rows = rows};
+    t.a = at(c, c->v, add(c, mul(c, position, cut->v_position), mul(c, row, cut->v_row)));
+    if (cut->mm.prefetch) {
+        int64_t steps = c->p->mm.k / veer_mm_unroll((int)cut->mm.tile_rows * c->mm.vectors);
+        val_t part = mul(c, sub(c, micro, c->first_micro), steps * cut->mm.prefetch * LINE_FLOATS);
+        t.next_block = at(c, c->mm.block, add(c, part, i64(c, c->p->mm.k * c->mm.b_stride)));
+    }
+    veer_mm_sums(&c->mm, &t);
+    val_t to = at(c, c->z, add(c, mul(c, position, cut->z_position), mul(c, row, cut->z_row)));
+    for (int i = 0; i < count; i++) {
+        int64_t offset = i / c->mm.vectors * cut->z_row + i % c->mm.vectors * cut->mm.lanes;
+        store(c, t.sums[i], at(c, to, i64(c, offset)));
+    }
+}
+
+static void multiply_micro(wino_t *c, val_t position, val_t micro) {
+    veer_emit_t *e = c->e;
+    const veer_mm_blocking_t *b = &c->cut->mm;
+    val_t row = sub(c, first_tile(c, micro), c->first);
+    if (!b->long_tiles) {
+        multiply_rows(c, (int)b->tile_rows, position, micro, row);
+        return;
+    }
+    LLVMBasicBlockRef yes = veer_emit_block(e, "long"), no = veer_emit_block(e, "short"),
+                      both = veer_emit_block(e, "both");
+    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, micro, i64(c, b->long_tiles), ""), yes, no);
+    LLVMPositionBuilderAtEnd(e->builder, yes);
+    multiply_rows(c, (int)b->tile_rows + 1, position, micro, row);
+    LLVMBuildBr(e->builder, both);
+    LLVMPositionBuilderAtEnd(e->builder, no);
+    multiply_rows(c, (int)b->tile_rows, position, micro, row);
+    LLVMBuildBr(e->builder, both);
+    LLVMPositionBuilderAtEnd(e->builder, both);
+}
+
+static void multiply(wino_t *c, val_t panel) {
+    int64_t n = c->cut->patch, width = (int64_t)c->cut->mm.vectors * c->cut->mm.lanes;
+    val_t weights = at(c, c->mm.bm, mul(c, panel, n * n * width * c->p->mm.k));
+    veer_emit_loop_t positions = veer_emit_loop_begin(c->e, i64(c, 0), i64(c, n * n), 1);
+    c->mm.block = at(c, weights, mul(c, positions.i, c->p->mm.k * c->mm.b_stride));
+    veer_emit_loop_t micros = veer_emit_loop_begin(c->e, c->first_micro, c->end_micro, 1);
+    multiply_micro(c, positions.i, micros.i);
+    veer_emit_loop_end(c->e, &micros);
+    veer_emit_loop_end(c->e, &positions);
+}
+
+/* ---- tiles of y ---- */
+
+static val_t result_at(wino_t *c, val_t i, int v) {
+    val_t index = add(c, mul(c, i, c->mm.vectors), i64(c, v));
+    return at(c, c->results, mul(c, index, c->cut->mm.lanes));
+}
+
+/* Vector v of the panel, of all the tile's positions. */
+static void transform_back(wino_t *c, val_t z, int v) {
+    const veer_wino_cut_t *cut = c->cut;
+    val_t half[PATCH][PATCH];
+    for (int j = 0; j < cut->patch; j++) {
+        val_t from[PATCH], to[PATCH];
+        for (int i = 0; i < cut->patch; i++) {
+            int64_t offset = (i * cut->patch + j) * cut->z_position + v * cut->mm.lanes;
+            from[i] = load(c, at(c, z, i64(c, offset)), (unsigned)cut->mm.lanes * 4);
+        }
+        output_1d(c, from, to);
+        for (int i = 0; i < cut->tile; i++) half[i][j] = to[i];
+    }
+    for (int i = 0; i < cut->tile; i++) {
+        val_t y[PATCH];
+        output_1d(c, half[i], y);
+        for (int j = 0; j < cut->tile; j++) store(c, y[j], result_at(c, i64(c, i * cut->tile + j), v));
+    }
+}
+
+/* How much of a tile lies in y, along one axis. */
+static val_t extent(wino_t *c, val_t tile, int64_t size) {
+    val_t most = i64(c, c->cut->tile), left = sub(c, i64(c, size), mul(c, tile, c->cut->tile));
+    if (size % c->cut->tile == 0) return most;
+    return veer_emit_select(c->e, LLVMBuildICmp(c->e->builder, LLVMIntSLT, left, most, ""), left, most);
+}
+
+static void finish_tile(wino_t *c, val_t tile) {
+    const veer_wino_cut_t *cut = c->cut;
+    val_t z = at(c, c->z, mul(c, sub(c, tile, c->first), cut->z_row));
+    for (int v = 0; v < c->mm.vectors; v++) transform_back(c, z, v);
+    place_t place = place_of(c, tile);
+    val_t h = add(c, mul(c, place.image, c->p->y_h), mul(c, place.h, cut->tile));
+    veer_emit_loop_t rows = veer_emit_loop_begin(c->e, i64(c, 0), extent(c, place.h, c->p->y_h), 1);
+    val_t row = add(c, mul(c, add(c, h, rows.i), c->p->y_w), mul(c, place.w, cut->tile));
+    veer_emit_loop_t columns = veer_emit_loop_begin(c->e, i64(c, 0), extent(c, place.w, c->p->y_w), 1);
+    val_t products[VEER_MM_MAX_VECTORS], i = add(c, mul(c, rows.i, cut->tile), columns.i);
+    for (int v = 0; v < c->mm.vectors; v++) products[v] = load(c, result_at(c, i, v), (unsigned)cut->mm.lanes * 4);
+    veer_mm_finish_row(&c->mm, products, add(c, row, columns.i));
+    veer_emit_loop_end(c->e, &columns);
+    veer_emit_loop_end(c->e, &rows);
+}
+
+/* ---- items ---- */
+
+static void do_panel(wino_t *c, val_t panel, bool is_tail) {
+    const veer_mm_blocking_t *b = &c->cut->mm;
+    c->mm.vectors = is_tail ? b->tail_vectors : b->vectors;
+    c->mm.lanes = is_tail ? b->tail_lanes : b->lanes;
+    c->mm.b_stride = (int64_t)c->mm.vectors * b->lanes;
+    c->mm.column = mul(c, panel, (int64_t)b->vectors * b->lanes);
+    c->mm.k = i64(c, 0);
+    multiply(c, panel);
+    veer_mm_load_columns(&c->mm);
+    veer_emit_loop_t tiles = veer_emit_loop_begin(c->e, c->first, c->end, 1);
+    finish_tile(c, tiles.i);
+    veer_emit_loop_end(c->e, &tiles);
+}
+
+static void do_item(wino_t *c, val_t item) {
+    veer_emit_t *e = c->e;
+    const veer_mm_blocking_t *b = &c->cut->mm;
+    val_t group = divide(c, item, b->panels), panel = modulo(c, item, b->panels);
+    c->first_micro = divide(c, mul(c, group, b->tiles), b->groups);
+    c->end_micro = divide(c, mul(c, add(c, group, i64(c, 1)), b->tiles), b->groups);
+    c->first = first_tile(c, c->first_micro), c->end = first_tile(c, c->end_micro);
+    val_t starts_group = LLVMBuildICmp(e->builder, LLVMIntEQ, panel, i64(c, 0), ""),
+          starts_share = LLVMBuildICmp(e->builder, LLVMIntEQ, item, c->mm.jit->begin, "");
+    transform_group(c, LLVMBuildOr(e->builder, starts_group, starts_share, ""));
+    bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes;
+    if (!partial || b->panels == 1) {
+        do_panel(c, panel, partial);
+        return;
+    }
+    LLVMBasicBlockRef full = veer_emit_block(e, "full"), tail = veer_emit_block(e, "tail"),
+                      both = veer_emit_block(e, "both");
+    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, panel, i64(c, b->panels - 1), ""), full, tail);
+    LLVMPositionBuilderAtEnd(e->builder, full);
+    do_panel(c, panel, false);
+    LLVMBuildBr(e->builder, both);
+    LLVMPositionBuilderAtEnd(e->builder, tail);
+    do_panel(c, panel, true);
+    LLVMBuildBr(e->builder, both);
+    LLVMPositionBuilderAtEnd(e->builder, both);
+}
+
+static val_t make_zeros(wino_t *c, int64_t floats) {
+    LLVMTypeRef type = LLVMArrayType2(c->e->f32, (uint64_t)floats);
+    val_t zeros = LLVMAddGlobal(c->e->module, type, "zeros");
+    LLVMSetInitializer(zeros, LLVMConstNull(type));
+    LLVMSetGlobalConstant(zeros, 1);
+    LLVMSetLinkage(zeros, LLVMPrivateLinkage);
+    LLVMSetAlignment(zeros, 64);
+    return zeros;
+}
+
+void veer_wino_emit(veer_jit_kernel_t *jit, const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
+    veer_mm_problem_t product = p->mm;
+    product.m = p->images * cut->tiles_h * cut->tiles_w;
+    product.a_row = cut->v_row;
+    wino_t c = {.e = &jit->emit, .p = p, .cut = cut, .points = veer_wino_points(cut->tile)};
+    veer_mm_emitter_init(&c.mm, jit, &product, &cut->mm);
+    c.v = jit->scratch;
+    c.z = at(&c, c.v, i64(&c, cut->patch * cut->patch * cut->v_position));
+    c.zeros = make_zeros(&c, cut->v_row);
+    c.table = veer_emit_variable(c.e, LLVMArrayType2(c.e->ptr, PATCH * PATCH));
+    c.results = veer_emit_variable(
+        c.e, LLVMArrayType2(c.mm.vector, VEER_WINO_MAX_TILE * VEER_WINO_MAX_TILE * VEER_MM_MAX_VECTORS));
+    LLVMSetAlignment(c.results, 64);
+    veer_emit_loop_t loop = veer_emit_loop_begin(c.e, jit->begin, jit->end, 1);
+    do_item(&c, loop.i);
+    veer_emit_loop_end(c.e, &loop);
+}

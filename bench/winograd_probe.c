@@ -1,0 +1,157 @@
+/* 3x3 convolutions of the models' shapes, channels last: oneDNN's kernels next to Winograd's algorithm with tiles of
+ * 2x2 and 4x4, GFLOP/s on one and on two threads, counted as for the direct method. Behind the costs in
+ * backends/llvm/winograd.c. Prints a table; asserts nothing.
+ *
+ *     veer-bench-winograd [cpu]      x86-64-v3 for 256-bit vectors; DNNL_MAX_CPU_ISA=AVX2 for the same of oneDNN */
+#include "backends/llvm/llvm.h"
+#include "backends/onednn/onednn.h"
+#include "ir/builder.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+typedef struct shape_s {
+    int64_t n, h, w, c, m;
+    int epilogue; /* 0: bias, 1: bias and residual, 2: bias and silu */
+} shape_t;
+
+static const shape_t shapes[] = {
+    {1, 64, 64, 64, 64, 0},   {1, 64, 64, 64, 64, 1},   {1, 64, 64, 128, 64, 0},  {1, 32, 32, 128, 128, 0},
+    {1, 32, 32, 256, 128, 0}, {1, 16, 16, 192, 192, 0}, {1, 16, 16, 256, 256, 1}, {1, 8, 8, 256, 256, 0},
+    {1, 8, 8, 512, 512, 0},   {4, 32, 32, 128, 128, 0}, {4, 16, 16, 256, 256, 0}, {4, 8, 8, 256, 256, 0},
+    {16, 8, 8, 32, 32, 0},    {16, 8, 8, 64, 64, 2},    {16, 4, 4, 64, 64, 0},    {16, 4, 4, 128, 64, 0},
+    {1, 64, 64, 3, 64, 0},    {1, 64, 64, 64, 6, 0},    {16, 8, 8, 1, 32, 0},     {1, 64, 64, 32, 32, 0},
+    {1, 128, 128, 64, 64, 0}, {1, 33, 31, 96, 80, 0},   {1, 64, 64, 192, 192, 0}, {1, 32, 32, 384, 384, 0},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes, BUFS = 5 };
+
+typedef struct case_s {
+    veer_graph_t *g;
+    veer_node_t node;
+    void *bufs[BUFS];
+    veer_onednn_kernel_t dnn;
+    veer_llvm_kernel_t two, four;
+} case_t;
+
+static void check(veer_status_t status) {
+    if (!status) return;
+    fprintf(stderr, "%s\n", veer_status_message(status, 0));
+    exit(1);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static float *filled(veer_type_t type) {
+    int64_t count = veer_type_count(&type);
+    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
+    if (!p) exit(1);
+    for (int64_t i = 0; i < count; i++) p[i] = (float)(i * 7 % 13 - 6) * 0.01f;
+    return p;
+}
+
+static void make_case(const shape_t *s, case_t *c) {
+    static const int64_t one[2] = {1, 1};
+    veer_func_t f;
+    veer_type_t y = VEER_TYPE(VEER_DTYPE_F32, s->n, s->h, s->w, s->m);
+    veer_type_t types[] = {VEER_TYPE(VEER_DTYPE_F32, s->n, s->h, s->w, s->c),
+                           VEER_TYPE(VEER_DTYPE_F32, s->m, s->c, 3, 3), VEER_TYPE(VEER_DTYPE_F32, s->m), y};
+    int count = s->epilogue == 1 ? 4 : 3;
+    veer_value_t in[4];
+    check(veer_graph_create(veer_allocator_system(), &c->g));
+    check(veer_graph_add_func(c->g, "f", &f));
+    veer_builder_t b = veer_builder_at_end(c->g, veer_func_body(c->g, f));
+    for (int i = 0; i < count; i++) {
+        c->bufs[i] = filled(types[i]);
+        if (i == 0 || i == 3)
+            check(veer_region_add_arg(c->g, veer_func_body(c->g, f), types[i], "", &in[i]));
+        else
+            in[i] = veer_const(&b, types[i], c->bufs[i]);
+    }
+    c->bufs[count] = filled(y);
+    c->node = veer_builder_fused(&b, "contraction", in, count);
+    check(veer_builder_status(&b));
+    veer_region_t body = veer_node_body(c->g, c->node);
+    veer_builder_t inner = veer_builder_at_end(c->g, body);
+    for (int i = 0; i < count; i++) in[i] = veer_region_arg(c->g, body, i);
+    veer_value_t v = veer_build(&inner, VEER_OP_CONV, in, 3,
+                                VEER_ATTRS(VEER_INTS("strides", one, 2), VEER_INTS("pads_before", one, 2),
+                                           VEER_INTS("pads_after", one, 2), VEER_INTS("dilations", one, 2),
+                                           VEER_INT("groups", 1), VEER_INT("channels_last", 1)));
+    if (s->epilogue == 1) v = veer_add(&inner, v, in[3]);
+    if (s->epilogue == 2) v = veer_silu(&inner, v);
+    veer_builder_yield(&inner, &v, 1);
+    check(veer_builder_status(&inner));
+    veer_builder_fused_finish(&b, c->node);
+    check(veer_builder_status(&b));
+}
+
+static double rate(veer_kernel_fn fn, const void *params, void *const *bufs, int64_t items, size_t scratch_bytes,
+                   double flops, int threads) {
+    double best = 1e9, start = now();
+    for (int i = 0; i < 5 || now() - start < 0.06; i++) {
+        double from = now();
+#pragma omp parallel num_threads(threads)
+        {
+            static _Thread_local void *scratch;
+            static _Thread_local size_t room;
+            if (room < scratch_bytes)
+                free(scratch), scratch = aligned_alloc(64, room = (scratch_bytes + 63) & ~(size_t)63);
+            int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
+            veer_kernel_args_t args = {
+                .buf = bufs, .params = params, .scratch = scratch, .thread = me, .threads = team};
+            args.begin = items * me / team, args.end = items * (me + 1) / team;
+            if (args.begin < args.end && fn(&args)) exit(1);
+        }
+        double took = now() - from;
+        if (took < best) best = took;
+    }
+    return flops / best * 1e-9;
+}
+
+static double ours(const veer_llvm_t *llvm, const case_t *c, const veer_llvm_kernel_t *k, double flops, int threads) {
+    void *bufs[BUFS];
+    for (int i = 0; i < BUFS; i++) bufs[i] = c->bufs[i];
+    bufs[k->packed_buf] = (void *)(uintptr_t)k->packed;
+    return rate(veer_llvm_symbol(llvm, k->id), NULL, bufs, k->work_items, k->scratch_bytes, flops, threads);
+}
+
+static void print_case(const shape_t *s, const case_t *c, const veer_llvm_t *llvm) {
+    static const char *const names[] = {"bias", "bias residual", "bias silu"};
+    double flops = 18.0 * (double)(s->n * s->h * s->w) * (double)(s->c * s->m), r[6];
+    for (int t = 1; t <= 2; t++) {
+        r[t - 1] = rate(c->dnn.fn, c->dnn.params, c->bufs, c->dnn.work_items, c->dnn.scratch_bytes, flops, t);
+        r[t + 1] = ours(llvm, c, &c->two, flops, t);
+        r[t + 3] = ours(llvm, c, &c->four, flops, t);
+    }
+    printf("%2dx%3dx%3dx%3d %3d %-13s |%6.0f%6.0f |%6.0f%6.0f |%6.0f%6.0f | %3d %4d KB\n", (int)s->n, (int)s->h,
+           (int)s->w, (int)s->c, (int)s->m, names[s->epilogue], r[0], r[1], r[2], r[3], r[4], r[5],
+           (int)c->four.work_items, (int)(c->four.scratch_bytes >> 10));
+}
+
+int main(int argc, char **argv) {
+    static case_t cases[SHAPES];
+    veer_llvm_t *llvm;
+    veer_onednn_t *dnn;
+    check(veer_llvm_create(veer_allocator_system(), argc > 1 ? argv[1] : NULL, &llvm));
+    check(veer_onednn_create(veer_allocator_system(), &dnn));
+    double start = now();
+    for (int i = 0; i < SHAPES; i++) {
+        make_case(&shapes[i], &cases[i]);
+        check(veer_llvm_conv_emit(llvm, cases[i].g, cases[i].node, 2, &cases[i].two));
+        check(veer_llvm_conv_emit(llvm, cases[i].g, cases[i].node, 4, &cases[i].four));
+    }
+    double emitted = now();
+    check(veer_llvm_finish(llvm));
+    printf("%d kernels: %.0f ms for code and weights, compiled in %.0f ms\n", 2 * SHAPES, 1e3 * (emitted - start),
+           1e3 * (now() - emitted));
+    for (int i = 0; i < SHAPES; i++) check(veer_onednn_emit(dnn, cases[i].g, cases[i].node, NULL, &cases[i].dnn));
+    printf("N x H x W x C to M              | oneDNN: 1, 2 | 2x2: 1, 2   | 4x4: 1, 2   | items, scratch\n");
+    for (int i = 0; i < SHAPES; i++) print_case(&shapes[i], &cases[i], llvm);
+    return 0;
+}
