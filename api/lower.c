@@ -160,6 +160,7 @@ static void take_llvm(choice_t *c, const veer_llvm_kernel_t *k) {
     c->llvm_id = k->id;
     c->packed = k->packed, c->packed_buf = k->packed_buf;
     c->desc = (veer_call_desc_t){.backend = "llvm",
+                                 .stream = k->stream,
                                  .work_items = k->work_items,
                                  .scratch_bytes = k->scratch_bytes,
                                  .flops = k->flops,

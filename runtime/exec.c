@@ -33,6 +33,7 @@ struct veer_exec_s {
     char *arena;
     const void **inputs;
     void **outputs;
+    int *next_streams; /* by call */
     worker_t *workers;
     void **ptrs;   /* most_bufs per thread */
     char *scratch; /* plan->scratch_bytes per thread */
@@ -80,12 +81,14 @@ veer_status_t veer_exec_create(const veer_plan_t *plan, veer_exec_t **out_exec) 
     exec->arena = veer_alloc(a, plan->arena_bytes);
     exec->inputs = veer_alloc_array(a, (size_t)plan->input_count + 1, sizeof *exec->inputs);
     exec->outputs = veer_alloc_array(a, (size_t)plan->output_count + 1, sizeof *exec->outputs);
-    if (!exec->arena || !exec->inputs || !exec->outputs) {
+    exec->next_streams = veer_alloc_array(a, (size_t)plan->call_count + 1, sizeof *exec->next_streams);
+    if (!exec->arena || !exec->inputs || !exec->outputs || !exec->next_streams) {
         veer_exec_destroy(exec);
         return veer_status_note(
             veer_error(VEER_ERR_RESOURCE, "out of memory: the plan needs an arena of %zu bytes", plan->arena_bytes),
             "a smaller batch needs less");
     }
+    veer_plan_next_streams(plan, exec->next_streams);
     *out_exec = exec;
     return veer_ok();
 }
@@ -96,6 +99,7 @@ void veer_exec_destroy(veer_exec_t *exec) {
     veer_free(a, exec->arena);
     veer_free(a, (void *)exec->inputs);
     veer_free(a, exec->outputs);
+    veer_free(a, exec->next_streams);
     veer_free(a, exec->workers);
     veer_free(a, exec->ptrs);
     veer_free(a, exec->scratch);
@@ -152,15 +156,29 @@ static bool is_shared(const veer_call_t *call) {
     return call->info.flops <= 0 || call->info.flops / 10 + call->info.bytes / 6 >= MEETING_NANOSECONDS;
 }
 
+static int64_t first_item(const worker_t *w, const veer_call_t *call, bool shared, int thread) {
+    return shared ? call->info.work_items * thread / w->team : thread ? call->info.work_items : 0;
+}
+
+/* Where this thread's share of the next stream begins. */
+static const void *next_stream(const worker_t *w, int at) {
+    int next = w->exec->next_streams[at];
+    if (next < 0) return NULL;
+    const veer_call_t *call = &w->exec->plan->calls[next];
+    const veer_stream_t *s = &call->stream;
+    int64_t item = first_item(w, call, is_shared(call), w->me);
+    return item < call->info.work_items ? (const char *)s->data + item / s->div % s->mod * s->bytes : NULL;
+}
+
 static void run_kernel(worker_t *w, const veer_call_t *call, int at, bool shared) {
-    int64_t items = call->info.work_items;
     veer_kernel_args_t args = {.buf = w->ptrs,
                                .params = call->params,
-                               .begin = shared ? items * w->me / w->team : 0,
-                               .end = shared ? items * (w->me + 1) / w->team : items,
+                               .begin = first_item(w, call, shared, w->me),
+                               .end = first_item(w, call, shared, w->me + 1),
                                .scratch = w->scratch,
                                .thread = w->me,
-                               .threads = w->team};
+                               .threads = w->team,
+                               .next = next_stream(w, at)};
     if (args.begin == args.end) return;
     for (int i = 0; i < call->buf_count; i++) w->ptrs[i] = resolve(w, &call->bufs[i]);
     int result = call->fn(&args);

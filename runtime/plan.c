@@ -97,7 +97,8 @@ veer_status_t veer_plan_add_call(veer_plan_t *plan, const veer_call_desc_t *desc
                         .fn = desc->fn,
                         .params = desc->params,
                         .buf_count = desc->buf_count,
-                        .scratch_bytes = (desc->scratch_bytes + 63) & ~(size_t)63};
+                        .scratch_bytes = (desc->scratch_bytes + 63) & ~(size_t)63,
+                        .stream = desc->stream};
     if (!origins || !call.info.name || !call.info.backend || !call.info.reason) return veer_out_of_memory();
     for (int i = 0; i < desc->origin_count; i++)
         if (!(origins[i] = veer_arena_strdup(arena, desc->origins[i]))) return veer_out_of_memory();
@@ -140,6 +141,34 @@ veer_status_t veer_plan_end_loop(veer_plan_t *plan) {
     assert(plan->open_loop_count > 0);
     plan->calls[plan->open_loops[--plan->open_loop_count]].body_end = plan->call_count;
     return veer_ok();
+}
+
+/* ---- streams ---- */
+
+static int first_stream(const veer_plan_t *plan, int first, int end) {
+    for (int i = first; i < end; i++)
+        if (plan->calls[i].stream.data) return i;
+    return -1;
+}
+
+/* Behind the last stream of a loop's body comes the first of it again. */
+static void link_streams(const veer_plan_t *plan, int first, int end, int behind, int *out_calls) {
+    int next = behind;
+    for (int i = end; i-- > first;) {
+        out_calls[i] = next;
+        if (plan->calls[i].stream.data) next = i;
+    }
+    for (int i = first; i < end; i++) {
+        const veer_call_t *loop = &plan->calls[i];
+        if (loop->info.kind != VEER_CALL_LOOP) continue;
+        int again = first_stream(plan, i + 1, loop->body_end);
+        if (again >= 0) link_streams(plan, i + 1, loop->body_end, again, out_calls);
+        i = loop->body_end - 1;
+    }
+}
+
+void veer_plan_next_streams(const veer_plan_t *plan, int *out_calls) {
+    link_streams(plan, 0, plan->call_count, -1, out_calls);
 }
 
 void veer_plan_set_arena_bytes(veer_plan_t *plan, size_t size_bytes) {

@@ -12,6 +12,7 @@ typedef struct veer_call_s {
     veer_buf_t *bufs; /* copies: destination, source; loops: the index */
     int buf_count;
     size_t scratch_bytes;
+    veer_stream_t stream;
     size_t copy_bytes;
     int64_t trip;
     bool main_loop;
@@ -42,5 +43,8 @@ struct veer_plan_s {
     int most_bufs;        /* of any call */
     veer_plan_release_t *releases;
 };
+
+/* For each call the one with a stream that is run next after it, -1 where there is none. */
+void veer_plan_next_streams(const veer_plan_t *plan, int *out_calls);
 
 #endif

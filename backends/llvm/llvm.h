@@ -27,6 +27,7 @@ typedef struct veer_llvm_kernel_s {
     const void *packed;   /* takes the place of buffer `packed_buf`; lives as long as the veer_llvm_t; NULL: none */
     size_t packed_bytes;
     int packed_buf;
+    veer_stream_t stream; /* of `packed`, where it is worth fetching ahead */
 } veer_llvm_kernel_t;
 
 /* `cpu`: an LLVM CPU name ("x86-64-v3", "znver4"), or NULL for this machine with all its features. VEER_ERR_CONFIG for

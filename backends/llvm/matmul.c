@@ -70,14 +70,16 @@ static void set_blocks(const veer_mm_problem_t *p, veer_mm_blocking_t *b) {
     b->blocks = ceil_div(p->k, b->depth);
 }
 
-/* A matrix that is not in the second cache comes from memory while the block before it is multiplied with all tiles of
- * the group: each fetches its part. */
-static void set_prefetch(const veer_mm_problem_t *p, veer_mm_blocking_t *b) {
-    enum { LARGE_BYTES = 1 << 18, LINE_BYTES = 64 };
-    int64_t tiles = b->tiles / b->groups, width = b->vectors * b->lanes;
-    if (!p->b_constant || p->k * p->n * 4 < LARGE_BYTES || tiles < 2) return;
-    int64_t bytes = veer_mm_unroll((int)b->tile_rows * b->vectors) * width * 4;
-    b->prefetch = (int)ceil_div(bytes, LINE_BYTES * tiles);
+/* Nothing of a constant is in the second cache when its turn comes: all others were used since. It comes while the
+ * block before it is multiplied with all tiles, each of which fetches its part; the first block, while the last one of
+ * the product before is. */
+static void set_fetch(const veer_mm_problem_t *p, veer_mm_blocking_t *b) {
+    enum { SMALL_BYTES = 1 << 14, LINE_FLOATS = 16 };
+    if (!p->b_constant || p->b_lead || p->k * p->n * 4 < SMALL_BYTES) return;
+    b->fetch_tiles = b->panels_outer && b->blocks == 1 ? b->tiles : b->tiles / b->groups;
+    int64_t steps = b->depth / veer_mm_unroll((int)b->tile_rows * b->vectors);
+    b->fetch_step = (int)ceil_div(b->depth * b->vectors * b->lanes, max_i64(1, steps) * b->fetch_tiles);
+    b->prefetch = (int)ceil_div(b->fetch_step, LINE_FLOATS);
 }
 
 /* Tiles that an item does by one panel: their rows of a should stay in the second cache while panels go by; items
@@ -111,7 +113,7 @@ veer_mm_blocking_t veer_mm_cut(const veer_mm_problem_t *p, int lanes, int regist
     }
     set_blocks(p, &best);
     set_groups(p, &best);
-    set_prefetch(p, &best);
+    set_fetch(p, &best);
     return best;
 }
 
@@ -152,6 +154,10 @@ static veer_status_t pack_constant(veer_llvm_t *llvm, const veer_mm_problem_t *p
     out->packed = packed;
     out->packed_bytes = count * sizeof *packed;
     out->packed_buf = (int)p->b_buf;
+    out->stream = (veer_stream_t){NULL, 1, 1, 0};
+    if (b->fetch_tiles)
+        out->stream = (veer_stream_t){packed, b->panels_outer ? b->groups : 1, b->panels,
+                                      (int64_t)b->vectors * b->lanes * p->k * (int64_t)sizeof *packed};
     return veer_ok();
 }
 

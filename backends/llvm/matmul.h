@@ -87,7 +87,9 @@ typedef struct veer_mm_blocking_s {
     int64_t tiles, tile_rows, long_tiles; /* per lead; the first `long_tiles` have one row more */
     int64_t groups;                       /* of tiles; an item is a group by a panel */
     int64_t blocks, depth;                /* of k, where b's panel is long: each but the last `depth` long */
-    int prefetch;                         /* lines of the next block of b to fetch per step of the loop over k */
+    int64_t fetch_tiles;                  /* tiles that fetch the next block of b together, each a part; 0: none */
+    int prefetch;                         /* lines of it per step of the loop over k */
+    int fetch_step;                       /* floats to the next step's lines; 0: they follow each other */
     bool panels_outer;                    /* items of one panel follow each other; else those of one group */
 } veer_mm_blocking_t;
 

@@ -185,8 +185,10 @@ static void begin_sums(mm_t *c, tile_t *t) {
     }
 }
 
+enum { LINE_FLOATS = 16 };
+
 static void fetch(mm_t *c, val_t from, int lines) {
-    enum { LINE_FLOATS = 16, SECOND_CACHE = 2 };
+    enum { SECOND_CACHE = 2 };
     veer_emit_t *e = c->e;
     for (int i = 0; i < lines; i++) {
         val_t args[] = {at(c, from, i64(c, i * LINE_FLOATS)), LLVMConstInt(e->i32, 0, 0),
@@ -201,7 +203,6 @@ static int64_t whole_steps(int64_t k, int64_t unroll) {
 }
 
 static void sum_over_k(mm_t *c, tile_t *t) {
-    enum { LINE_FLOATS = 16 };
     veer_emit_t *e = c->e;
     const veer_mm_blocking_t *b = c->b;
     int count = t->rows * c->vectors;
@@ -220,10 +221,10 @@ static void sum_over_k(mm_t *c, tile_t *t) {
         LLVMAddIncoming(phis[i], &t->sums[i], &before, 1);
         t->sums[i] = phis[i];
     }
-    if (b->prefetch)
-        fetch(c,
-              at(c, t->next_block, mul(c, LLVMBuildUDiv(e->builder, k, i64(c, unroll), ""), b->prefetch * LINE_FLOATS)),
-              b->prefetch);
+    if (b->prefetch) {
+        int64_t each = b->fetch_step ? b->fetch_step : b->prefetch * LINE_FLOATS;
+        fetch(c, at(c, t->next_block, mul(c, divide(c, k, unroll), each)), b->prefetch);
+    }
     val_t from_a = at(c, t->a, mul(c, k, c->p->a_k)), from_b = at(c, c->block, mul(c, k, c->b_stride));
     for (int64_t u = 0; u < unroll; u++) step(c, t, from_a, from_b, u);
     val_t next = add(c, k, i64(c, unroll));
@@ -290,13 +291,18 @@ static void do_tile(mm_t *c, tile_t t) {
 
 /* ---- items ---- */
 
-/* What follows the block in memory, the next block or the next panel, in parts as large as a tile fetches. */
+/* What is needed after the block: what follows it in memory (the next block or the next panel), or the beginning of the
+ * next call's; the part of it that is the tile's to fetch. Without a next call the block itself, which costs nothing.
+ */
 static val_t next_block(mm_t *c, val_t tile) {
-    enum { LINE_FLOATS = 16 };
     const veer_mm_blocking_t *b = c->b;
+    veer_emit_t *e = c->e;
     int64_t steps = b->depth / veer_mm_unroll((int)b->tile_rows * c->vectors);
-    val_t next = at(c, c->block, i64(c, b->depth * c->b_stride));
-    return at(c, next, mul(c, tile, steps * b->prefetch * LINE_FLOATS));
+    val_t is_none = LLVMBuildICmp(e->builder, LLVMIntEQ, c->jit->next, LLVMConstNull(e->ptr), "");
+    val_t ends = c->is_last ? LLVMBuildAnd(e->builder, c->is_end, c->is_last, "") : c->is_end;
+    val_t following = at(c, c->block, i64(c, b->depth * c->b_stride));
+    val_t next = veer_emit_select(e, ends, veer_emit_select(e, is_none, c->block, c->jit->next), following);
+    return at(c, next, mul(c, modulo(c, tile, b->fetch_tiles), steps * b->fetch_step));
 }
 
 static void do_tiles(mm_t *c, val_t lead, val_t first, val_t end) {
@@ -311,7 +317,7 @@ static void do_tiles(mm_t *c, val_t lead, val_t first, val_t end) {
     tile_t t = {.rows = (int)b->tile_rows, .row = add(c, mul(c, lead, c->p->m), in_lead)};
     t.a = at(c, c->a, add(c, mul(c, lead, c->p->a_lead), mul(c, in_lead, c->p->a_row)));
     t.a = at(c, t.a, mul(c, c->k, c->p->a_k));
-    t.next_block = next_block(c, LLVMBuildSub(e->builder, loop.i, first, ""));
+    if (b->fetch_tiles) t.next_block = next_block(c, loop.i);
     if (b->long_tiles) {
         LLVMBasicBlockRef yes = veer_emit_block(e, "long"), no = veer_emit_block(e, "short"),
                           both = veer_emit_block(e, "both");
@@ -370,6 +376,10 @@ static void do_item(mm_t *c, val_t item) {
     int64_t inner = b->panels_outer ? b->groups : b->panels, outer = b->panels_outer ? b->panels : b->groups;
     val_t fast = modulo(c, item, inner), rest = divide(c, item, inner), slow = modulo(c, rest, outer);
     val_t lead = divide(c, rest, outer), group = b->panels_outer ? fast : slow, panel = b->panels_outer ? slow : fast;
+    val_t last = LLVMBuildSub(e->builder, c->jit->end, i64(c, 1), "");
+    /* Items of one panel fetch the next one together. */
+    int64_t alike = b->panels_outer && b->blocks == 1 ? b->groups : 1;
+    c->is_end = LLVMBuildICmp(e->builder, LLVMIntEQ, divide(c, item, alike), divide(c, last, alike), "");
     bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes;
     if (!partial || b->panels == 1) {
         do_panel(c, lead, group, panel, partial);

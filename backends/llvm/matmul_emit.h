@@ -19,6 +19,7 @@ typedef struct veer_mm_emitter_s {
     LLVMValueRef block;                                             /* b's address at the block's first k */
     LLVMValueRef k;                                                 /* that k */
     LLVMValueRef is_first, is_last;                                 /* of the blocks; NULL where there is one */
+    LLVMValueRef is_end;                                            /* nothing of b follows in this call */
     int64_t b_stride;                                               /* from one k to the next */
     LLVMValueRef by_column[VEER_MM_MAX_STEPS][VEER_MM_MAX_VECTORS]; /* loads that are the same for every row */
 } veer_mm_emitter_t;

@@ -218,6 +218,53 @@ static void test_unbound(void **state) {
     veer_plan_destroy(plan);
 }
 
+/* ---- streams ---- */
+
+enum { STREAM_ITEMS = 8 };
+
+/* What each thread is told that it will read next, by call and thread. */
+static int note_next(const veer_kernel_args_t *args) {
+    const void **notes = args->buf[0];
+    notes[*(const int64_t *)args->params * 4 + args->thread] = args->next;
+    return VEER_KERNEL_OK;
+}
+
+static void test_streams(void **state) {
+    (void)state;
+    static const int64_t numbers[] = {0, 1, 2, 3};
+    static const char weights[3][1024];
+    const char *notes[COUNT] = {0};
+    uint64_t x[COUNT] = {0};
+    veer_plan_t *plan = new_plan();
+    veer_buf_t y = {.kind = VEER_BUF_OUTPUT};
+    veer_call_desc_t call = {.name = "note", .backend = "test", .fn = note_next, .bufs = &y, .buf_count = 1};
+    for (int i = 0; i < 4; i++) {
+        if (i == 1) ok(veer_plan_begin_loop(plan, 2, in_arena(3), true));
+        call.params = &numbers[i];
+        call.work_items = i == 1 ? 1 : STREAM_ITEMS;
+        /* 0: panel by panel; 1: none; 2: two items per panel; 3: panels again and again */
+        call.stream = (veer_stream_t[]){{weights[0], 1, 8, 16}, {0}, {weights[1], 2, 4, 16}, {weights[2], 1, 2, 32}}[i];
+        ok(veer_plan_add_call(plan, &call));
+    }
+    ok(veer_plan_end_loop(plan));
+    call.params = &numbers[1], call.work_items = 1, call.stream.data = NULL;
+    ok(veer_plan_add_call(plan, &call));
+    veer_exec_t *exec;
+    ok(veer_exec_create(plan, &exec));
+    veer_exec_bind_input(exec, 0, x);
+    veer_exec_bind_output(exec, 0, notes);
+    ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 4}));
+    for (int t = 0; t < 4; t++) {
+        int item = STREAM_ITEMS * t / 4;
+        assert_ptr_equal(notes[0 * 4 + t], weights[1] + item / 2 * 16);
+        assert_ptr_equal(notes[2 * 4 + t], weights[2] + item % 2 * 32);
+        assert_ptr_equal(notes[3 * 4 + t], weights[1] + item / 2 * 16); /* around the loop */
+        assert_null(notes[1 * 4 + t]);                                  /* overwritten behind the loop */
+    }
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+}
+
 /* ---- the barrier ---- */
 
 typedef struct meeting_s {
@@ -256,8 +303,8 @@ static void test_barrier(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_threads), cmocka_unit_test(test_failure),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_threads),  cmocka_unit_test(test_failure),
                                        cmocka_unit_test(test_interruption), cmocka_unit_test(test_unbound),
-                                       cmocka_unit_test(test_barrier)};
+                                       cmocka_unit_test(test_streams),      cmocka_unit_test(test_barrier)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

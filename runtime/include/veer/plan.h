@@ -31,6 +31,7 @@ typedef struct veer_kernel_args_s {
     void *scratch;      /* this thread's scratch, 64-byte aligned, scratch_bytes long */
     int64_t thread;     /* 0 .. threads-1 */
     int64_t threads;    /* of the run; a kernel's result must not depend on it */
+    const void *next;   /* what this thread will read first of the next call's stream; NULL: unknown */
 } veer_kernel_args_t;
 
 typedef enum veer_kernel_result_e {
@@ -63,6 +64,13 @@ typedef struct veer_buf_s {
     int level;            /* 0 = outermost loop */
 } veer_buf_t;
 
+/* A constant operand that a call reads from one end to the other, and that is not in a cache when the call begins, so
+ * that the call before it may well fetch its first part: item i begins at byte i / div % mod * bytes of it. */
+typedef struct veer_stream_s {
+    const void *data; /* NULL: none */
+    int64_t div, mod, bytes;
+} veer_stream_t;
+
 /* ---- building (used by backends) ---- */
 typedef enum veer_phase_e {
     VEER_PHASE_SETUP, /* before the loop: hoisted tables, condition-only values */
@@ -85,9 +93,10 @@ typedef struct veer_call_desc_s {
     const void *params; /* borrowed: must live as long as the plan (veer_plan_alloc, veer_plan_on_destroy) */
     const veer_buf_t *bufs;
     int buf_count;
-    int64_t work_items; /* at least 1 */
-    size_t scratch_bytes;       /* per thread */
-    double flops, bytes;        /* per execution, for the profile */
+    int64_t work_items;   /* at least 1 */
+    size_t scratch_bytes; /* per thread */
+    double flops, bytes;  /* per execution, for the profile */
+    veer_stream_t stream;
     const char *const *origins; /* ONNX node names, copied */
     int origin_count;
 } veer_call_desc_t;
