@@ -129,6 +129,7 @@ veer_status_t veer_import_for_options(veer_graph_t *g, const char *path, const v
                                   .dim_count = o->dim_count,
                                   .bindings = bindings,
                                   .binding_count = o->bound_count,
+                                  .straight_through = o->straight_through,
                                   .eval = veer_reference_node};
     return veer_import_model(g, path, "model", &import, o, out);
 }

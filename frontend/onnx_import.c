@@ -82,6 +82,15 @@ static veer_status_t value_of(veer_onnx_importer_t *im, const char *name, veer_v
     return veer_ok();
 }
 
+bool veer_onnx_straight_through(const veer_onnx_node_t *n) {
+    return n->importer->options->straight_through;
+}
+
+veer_value_t veer_onnx_value_named(const veer_onnx_node_t *n, const char *name) {
+    veer_onnx_symbol_t *symbol = veer_onnx_scope_find(n->importer->scope, name);
+    return symbol && symbol->kind == VEER_ONNX_SYMBOL_VALUE ? symbol->value : VEER_NO_VALUE;
+}
+
 static void set_outputs(veer_onnx_importer_t *im, const VeerOnnx__NodeProto *proto, const veer_value_t *values) {
     for (size_t i = 0; i < proto->n_output; i++) {
         if (!*proto->output[i]) continue;

@@ -43,6 +43,8 @@ typedef struct veer_onnx_options_s {
     /* Computes one node; in[] and out[] have one tensor per operand and result, out[i].data is there to be filled.
      * NULL: nothing is computed, so only models with constant shapes can be imported. */
     veer_status_t (*eval)(const veer_graph_t *g, veer_node_t node, const veer_tensor_t *in, veer_tensor_t *out);
+    /* Gradients pass QuantizeLinear and DequantizeLinear as if nothing were rounded, where nothing is cut off. */
+    bool straight_through;
     size_t fold_bytes;    /* results up to this size are computed while importing; 0: 64 KiB */
     size_t message_bytes; /* cap on the memory of the model's messages; 0: 1 GiB */
 } veer_onnx_options_t;

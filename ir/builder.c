@@ -101,12 +101,14 @@ static bool dtype_fits(veer_dtype_t dtype, veer_operand_kind_t kind) {
     case VEER_INTEGER: return veer_dtype_is_integer(dtype);
     case VEER_BOOLEAN: return dtype == VEER_DTYPE_BOOL;
     case VEER_INDEX: return dtype == VEER_DTYPE_I32 || dtype == VEER_DTYPE_I64;
+    case VEER_BITS: return dtype == VEER_DTYPE_BOOL || veer_dtype_is_integer(dtype);
     }
     return false;
 }
 
 static const char *kind_text(veer_operand_kind_t kind) {
-    static const char *const texts[] = {"", "anything", "a float", "a number", "an integer", "a bool", "i32 or i64"};
+    static const char *const texts[] = {"",           "anything", "a float",    "a number",
+                                        "an integer", "a bool",   "i32 or i64", "an integer or a bool"};
     return texts[kind];
 }
 

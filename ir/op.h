@@ -101,7 +101,8 @@ typedef enum veer_operand_kind_e {
     VEER_NUMERIC,
     VEER_INTEGER,
     VEER_BOOLEAN,
-    VEER_INDEX /* i32 or i64 */
+    VEER_INDEX, /* i32 or i64 */
+    VEER_BITS   /* an integer or a bool */
 } veer_operand_kind_t;
 
 typedef struct veer_operand_def_s {

@@ -55,7 +55,7 @@ veer_resample_t veer_resample_of_node(const veer_graph_t *g, veer_node_t node) {
     return veer_resample_of_attrs(attrs);
 }
 
-static double coordinate_of(const veer_resample_t *r, int64_t in, int64_t out, double scale, int64_t o) {
+double veer_resample_coordinate(const veer_resample_t *r, int64_t in, int64_t out, double scale, int64_t o) {
     double n = (double)in, half_pixel = ((double)o + 0.5) / scale - 0.5;
     switch (r->coordinate) {
     case VEER_COORDINATE_HALF_PIXEL: return half_pixel;
@@ -110,7 +110,7 @@ static int cubic_taps(const veer_resample_t *r, int64_t in, double x, veer_resam
 
 int veer_resample_taps(const veer_resample_t *r, int64_t in, int64_t out, double scale, int64_t o,
                        veer_resample_tap_t taps[VEER_RESAMPLE_MAX_TAPS]) {
-    double x = coordinate_of(r, in, out, scale, o);
+    double x = veer_resample_coordinate(r, in, out, scale, o);
     if (r->mode == VEER_RESAMPLE_NEAREST) {
         taps[0] = (veer_resample_tap_t){clamp_index(nearest_index(r->nearest, x), in), 1};
         return 1;

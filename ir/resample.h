@@ -58,6 +58,8 @@ veer_resample_t veer_resample_of_node(const veer_graph_t *g, veer_node_t node);
 /* Fills taps for output position o of an axis; gives how many: 1, 2 or 4. in, out >= 1, scale > 0. */
 int veer_resample_taps(const veer_resample_t *r, int64_t in, int64_t out, double scale, int64_t o,
                        veer_resample_tap_t taps[VEER_RESAMPLE_MAX_TAPS]);
+/* The input coordinate of output position o. */
+double veer_resample_coordinate(const veer_resample_t *r, int64_t in, int64_t out, double scale, int64_t o);
 /* True where y = x along the axis. */
 bool veer_resample_is_identity(const veer_resample_t *r, int64_t in, int64_t out, double scale);
 /* The factor f where each input is repeated f times in a row (y[o] = x[o / f]), else 0. */

@@ -168,12 +168,13 @@ static veer_value_t fold_pow(veer_builder_t *b, veer_node_t node) {
 
 static veer_value_t fold_and(veer_builder_t *b, veer_node_t node) {
     veer_value_t x = veer_fold_in(b, node, 0), y = veer_fold_in(b, node, 1), found = VEER_NO_VALUE;
+    if (veer_fold_type(b, x)->dtype != VEER_DTYPE_BOOL) return drop_broadcasts(b, node);
     if (is_splat(b, y, 1.0)) found = take(b, node, x);
     if (!found.i && is_splat(b, x, 1.0)) found = take(b, node, y);
     return or_drop_broadcasts(b, node, found);
 }
 
-static veer_value_t fold_or(veer_builder_t *b, veer_node_t node) { /* xor too: false is neutral to both */
+static veer_value_t fold_or(veer_builder_t *b, veer_node_t node) { /* xor too: false and 0 are neutral to both */
     veer_value_t x = veer_fold_in(b, node, 0), y = veer_fold_in(b, node, 1), found = VEER_NO_VALUE;
     if (is_splat(b, y, 0.0)) found = take(b, node, x);
     if (!found.i && is_splat(b, x, 0.0)) found = take(b, node, y);

@@ -64,6 +64,7 @@ static veer_status_t compile_once(evaluate_t *e) {
                                       .dim_count = dims->count,
                                       .backend = e->o->backend,
                                       .precision = e->o->precision,
+                                      .straight_through = e->o->straight_through,
                                       .bound_names = e->bound_names,
                                       .bound_tensors = e->bound_tensors,
                                       .bound_count = e->bound_count};

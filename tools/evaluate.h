@@ -21,6 +21,7 @@ typedef struct veer_evaluate_options_s {
     veer_dims_t *dims;            /* those given; extended by what the inputs say */
     const char *backend;          /* may be NULL */
     const char *precision;        /* may be NULL */
+    bool straight_through;        /* as in veer_compile_options_t */
     bool make_missing;            /* inputs that are not given are made up, and said so */
 } veer_evaluate_options_t;
 

@@ -72,6 +72,7 @@ static veer_status_t options_of(grad_t *s, veer_compile_options_t *out) {
     for (int i = 0; i < s->dims.count; i++)
         named[i] = (veer_named_dim_t){s->dims.items[i].name, s->dims.items[i].value};
     *out = (veer_compile_options_t){.allocator = s->c->allocator,
+                                    .straight_through = veer_args_has(&s->c->args, "straight-through"),
                                     .dims = named,
                                     .dim_count = s->dims.count,
                                     .backend = veer_args_value(&s->c->args, "backend"),
@@ -135,6 +136,7 @@ static veer_status_t report_verify(grad_t *s, const veer_finite_t *results, doub
 
 static veer_status_t evaluate(grad_t *s, bool make_missing) {
     veer_evaluate_options_t options = {.path = s->path,
+                                       .straight_through = veer_args_has(&s->c->args, "straight-through"),
                                        .gradient = &s->request,
                                        .inputs = &s->inputs,
                                        .info = &s->info,
@@ -199,6 +201,8 @@ static const veer_flag_t flags[] = {
     {"export", 'o', "FILE.onnx", "write the outputs and gradients as an ordinary ONNX model", false},
     {"check", 0, NULL, "list what on the path has no gradient; exit code 3 where there is such", false},
     {"verify", 0, NULL, "compare with finite differences; exit code 4 where they differ", false},
+    {"straight-through", 0, NULL, "gradients pass QuantizeLinear and DequantizeLinear as if nothing were rounded",
+     false},
     VEER_INPUT_FLAG,
     VEER_OUTPUT_FLAG,
     {"rtol", 0, "R", "relative tolerance of --verify (1e-4)", false},

@@ -188,8 +188,19 @@ static bool exists(const char *path, mode_t kind) {
 
 /* Tests of ONNX's own whose outputs do not belong to their model; NULL for others. */
 static const char *wrong_test(const char *name) {
+    static const char WRAPS[] = "wrong: results beyond int8 were stored as they wrap around; the operator saturates",
+                      NOISE[] = "wrong: zeros were stored with a rounding error beyond the tolerance";
     static const char *const tests[][2] = {
-        {"test_adam_multiple", "wrong: the outputs were made with epsilon 0.01, which the model does not have"}};
+        {"test_adam_multiple", "wrong: the outputs were made with epsilon 0.01, which the model does not have"},
+        {"test_averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True",
+         "wrong: counts what lies beyond the padding, unlike the other tests of count_include_pad with ceil_mode"},
+        {"test_dft_inverse", NOISE},
+        {"test_dft_inverse_opset19", NOISE},
+        {"test_qlinearmatmul_2D_int8_float16", WRAPS},
+        {"test_qlinearmatmul_2D_int8_float32", WRAPS},
+        {"test_qlinearmatmul_3D_int8_float16", WRAPS},
+        {"test_qlinearmatmul_3D_int8_float32", WRAPS},
+    };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         if (!strcmp(tests[i][0], name)) return tests[i][1];
     return NULL;

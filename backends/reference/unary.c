@@ -101,7 +101,11 @@ veer_kernel_result_t veer_reference_gelu(veer_reference_call_t *c) {
 
 veer_kernel_result_t veer_reference_not(veer_reference_call_t *c) {
     int64_t count = veer_type_count(&c->out[0].type);
-    for (int64_t i = 0; i < count; i++) veer_store_int(&c->out[0], i, !veer_load_int(&c->in[0], i));
+    bool truth = c->in[0].type.dtype == VEER_DTYPE_BOOL;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t x = veer_load_int(&c->in[0], i);
+        veer_store_int(&c->out[0], i, truth ? !x : ~x);
+    }
     return VEER_KERNEL_OK;
 }
 

@@ -12,15 +12,16 @@ typedef struct {
     veer_onnx_node_t *n;
     veer_type_t x;         /* [N, C, H, W] */
     int64_t rois, bins[2]; /* height, width */
-    int64_t ratio;
-    veer_value_t corners; /* [R, 4]: x1, y1, x2, y2, scaled */
+    int64_t ratio[2];      /* points per bin, height and width */
+    veer_value_t corners;  /* [R, 4]: x1, y1, x2, y2, scaled */
+    veer_value_t images;   /* [R]: which one each is of, i64 */
     bool aligned;
 } roi_t;
 
 /* Points of one dim (0: y, 1: x) of every region: [R, bins * ratio] */
 static veer_value_t points(const roi_t *r, int dim) {
     veer_builder_t *b = r->n->b;
-    int64_t count = r->bins[dim] * r->ratio;
+    int64_t count = r->bins[dim] * r->ratio[dim];
     veer_value_t first = veer_slice_axis(b, r->corners, 1, 1 - dim, 1, 1);
     veer_value_t size = veer_sub(b, veer_slice_axis(b, r->corners, 1, 3 - dim, 1, 1), first);
     double *at = veer_onnx_scratch(r->n, count, sizeof *at);
@@ -57,7 +58,7 @@ static line_t line_of(const roi_t *r, int dim) {
 static veer_value_t corner(const roi_t *r, const line_t *y, const line_t *x, int i, int j, veer_value_t rows,
                            veer_value_t image) {
     veer_builder_t *b = r->n->b;
-    int64_t py = r->bins[0] * r->ratio, px = r->bins[1] * r->ratio;
+    int64_t py = r->bins[0] * r->ratio[0], px = r->bins[1] * r->ratio[1];
     veer_value_t row =
         veer_mul_c(b, veer_add(b, veer_mul_c(b, image, (double)r->x.dims[2]), y->at[i]), (double)r->x.dims[3]);
     veer_value_t at = veer_add(b, veer_reshape(b, row, VEER_DIMS(r->rois, py, 1)),
@@ -67,24 +68,44 @@ static veer_value_t corner(const roi_t *r, const line_t *y, const line_t *x, int
     return veer_mul(b, veer_gather(b, rows, at, 0), weight);
 }
 
-static void align(const roi_t *r, bool maximum) {
+static veer_value_t align(const roi_t *r, bool maximum) {
     veer_onnx_node_t *n = r->n;
     veer_builder_t *b = n->b;
     const veer_type_t *x = &r->x;
     veer_value_t rows = veer_transpose(b, n->in[0], (int64_t[]){0, 2, 3, 1});
     rows = veer_reshape(b, rows, VEER_DIMS(x->dims[0] * x->dims[2] * x->dims[3], x->dims[1]));
-    veer_value_t image = veer_reshape(b, veer_cast(b, n->in[2], VEER_DTYPE_I64), VEER_DIMS(r->rois, 1)),
-                 y = VEER_NO_VALUE;
+    veer_value_t image = veer_reshape(b, r->images, VEER_DIMS(r->rois, 1)), y = VEER_NO_VALUE;
     line_t of_y = line_of(r, 0), of_x = line_of(r, 1);
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 2; j++) {
             veer_value_t part = corner(r, &of_y, &of_x, i, j, rows, image);
             y = !y.i ? part : maximum ? veer_max(b, y, part) : veer_add(b, y, part);
         }
-    y = veer_reshape(b, y, VEER_DIMS(r->rois, r->bins[0], r->ratio, r->bins[1], r->ratio, x->dims[1]));
+    y = veer_reshape(b, y, VEER_DIMS(r->rois, r->bins[0], r->ratio[0], r->bins[1], r->ratio[1], x->dims[1]));
     veer_op_t op = maximum ? VEER_OP_REDUCE_MAX : VEER_OP_REDUCE_MEAN;
     y = veer_reduce(b, op, y, (int64_t[]){2, 4}, 2, false);
-    n->out[0] = veer_transpose(b, y, (int64_t[]){0, 3, 1, 2});
+    return veer_transpose(b, y, (int64_t[]){0, 3, 1, 2});
+}
+
+/* sampling_ratio 0: as many points as a bin has pixels, which differs between regions: each is done alone. */
+static veer_value_t align_each(const roi_t *all, const double *rois, double scale, bool maximum) {
+    veer_builder_t *b = all->n->b;
+    veer_value_t y = VEER_NO_VALUE;
+    for (int64_t i = 0; i < all->rois && veer_onnx_ok(all->n); i++) {
+        roi_t r = *all;
+        r.rois = 1;
+        r.corners = veer_slice_axis(b, all->corners, 0, i, 1, 1);
+        r.images = veer_slice_axis(b, all->images, 0, i, 1, 1);
+        for (int dim = 0; dim < 2; dim++) {
+            double size = (rois[4 * i + 3 - dim] - rois[4 * i + 1 - dim]) * scale;
+            if (!r.aligned) size = fmax(size, 1);
+            double points = ceil(size / (double)r.bins[dim]);
+            r.ratio[dim] = points > 1 ? points < 1 << 10 ? (int64_t)points : 1 << 10 : 1;
+        }
+        veer_value_t part = align(&r, maximum);
+        y = i ? veer_concat(b, (veer_value_t[]){y, part}, 2, 0) : part;
+    }
+    return y;
 }
 
 void veer_onnx_roi_align(veer_onnx_node_t *n) {
@@ -92,11 +113,7 @@ void veer_onnx_roi_align(veer_onnx_node_t *n) {
     const char *mode = veer_onnx_attr_string(n, "mode", "avg");
     const char *coordinates =
         n->opset < 16 ? "output_half_pixel" : veer_onnx_attr_string(n, "coordinate_transformation_mode", "half_pixel");
-    roi_t r = {.n = n,
-               .x = x,
-               .rois = rois.dims[0],
-               .ratio = veer_onnx_attr_int(n, "sampling_ratio", 0),
-               .aligned = !strcmp(coordinates, "half_pixel")};
+    roi_t r = {.n = n, .x = x, .rois = rois.dims[0], .aligned = !strcmp(coordinates, "half_pixel")};
     r.bins[0] = veer_onnx_attr_int(n, "output_height", 1), r.bins[1] = veer_onnx_attr_int(n, "output_width", 1);
     if (x.rank != 4 || rois.rank != 2 || rois.dims[1] != 4 || images.rank != 1 || images.dims[0] != r.rois ||
         r.bins[0] < 1 || r.bins[1] < 1 || r.bins[0] > 1 << 16 || r.bins[1] > 1 << 16) {
@@ -104,16 +121,83 @@ void veer_onnx_roi_align(veer_onnx_node_t *n) {
                        rois.rank, images.rank);
         return;
     }
-    if (r.ratio < 1 || r.ratio > 1 << 10) {
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED,
-                       "sampling_ratio %lld: a number of points that depends on the regions "
-                       "is not supported",
-                       (long long)r.ratio);
+    int64_t ratio = veer_onnx_attr_int(n, "sampling_ratio", 0);
+    double scale = veer_onnx_attr_float(n, "spatial_scale", 1);
+    if (ratio < 0 || ratio > 1 << 10 || (ratio == 0 && (r.rois < 1 || r.rois > 1 << 12))) {
+        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "sampling_ratio %lld for %lld regions, at most %d and %d are",
+                       (long long)ratio, (long long)r.rois, 1 << 10, 1 << 12);
         return;
     }
-    r.corners = veer_mul_c(n->b, veer_cast(n->b, n->in[1], x.dtype), veer_onnx_attr_float(n, "spatial_scale", 1));
+    r.corners = veer_mul_c(n->b, veer_cast(n->b, n->in[1], x.dtype), scale);
     if (r.aligned) r.corners = veer_add_c(n->b, r.corners, -0.5);
-    align(&r, !strcmp(mode, "max"));
+    r.images = veer_cast(n->b, n->in[2], VEER_DTYPE_I64);
+    r.ratio[0] = r.ratio[1] = ratio;
+    int count;
+    const double *known = ratio ? NULL : veer_onnx_in_doubles(n, 1, "rois", &count);
+    if (!veer_onnx_ok(n)) return;
+    n->out[0] = ratio ? align(&r, !strcmp(mode, "max")) : align_each(&r, known, scale, !strcmp(mode, "max"));
+}
+
+/* ---- MaxRoiPool: of regions that are known ---- */
+
+/* Rows of pixels (of all [N, H, W]) in one bin of one region; gives how many. */
+static int64_t bin_pixels(const veer_type_t *x, const double *roi, double scale, const int64_t *bins, int64_t bin,
+                          int64_t *out) {
+    int64_t first[2], end[2], count = 0, at[2] = {bin / bins[1], bin % bins[1]};
+    for (int dim = 0; dim < 2; dim++) {
+        double low = round(roi[2 - dim] * scale), high = round(roi[4 - dim] * scale), size = fmax(high - low + 1, 1);
+        double step = size / (double)bins[dim], limit = (double)x->dims[2 + dim];
+        first[dim] = (int64_t)fmin(fmax(floor((double)at[dim] * step) + low, 0), limit);
+        end[dim] = (int64_t)fmin(fmax(ceil((double)(at[dim] + 1) * step) + low, 0), limit);
+    }
+    for (int64_t h = first[0]; h < end[0]; h++)
+        for (int64_t w = first[1]; w < end[1]; w++, count++)
+            if (out) out[count] = ((int64_t)roi[0] * x->dims[2] + h) * x->dims[3] + w;
+    return count;
+}
+
+/* The maximum of each bin of each region [batch, x1, y1, x2, y2]; 0 where a bin is empty. Bins are filled up with their
+ * first pixel to the size of the largest, so that one gather reads them all. */
+void veer_onnx_max_roi_pool(veer_onnx_node_t *n) {
+    veer_type_t x = veer_onnx_in_type(n, 0), rois = veer_onnx_in_type(n, 1);
+    veer_builder_t *b = n->b;
+    double scale = veer_onnx_attr_float(n, "spatial_scale", 1);
+    int bin_rank, ignored;
+    const int64_t *bins = veer_onnx_attr_ints(n, "pooled_shape", &bin_rank);
+    const double *values = veer_onnx_in_doubles(n, 1, "rois", &ignored);
+    if (!veer_onnx_ok(n)) return;
+    bool fits = x.rank == 4 && rois.rank == 2 && rois.dims[1] == 5 && bins && bin_rank == 2 && bins[0] > 0 &&
+                bins[1] > 0 && bins[0] < 1 << 12 && bins[1] < 1 << 12;
+    for (int64_t i = 0; fits && i < rois.dims[0]; i++) fits = values[5 * i] >= 0 && values[5 * i] < (double)x.dims[0];
+    if (!fits) {
+        veer_onnx_fail(n, VEER_ERR_FILE, "X of rank %d, rois of rank %d and pooled_shape do not fit", x.rank,
+                       rois.rank);
+        return;
+    }
+    int64_t each = bins[0] * bins[1], count = rois.dims[0] * each, most = 1;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t pixels = bin_pixels(&x, values + i / each * 5, scale, bins, i % each, NULL);
+        most = pixels > most ? pixels : most;
+    }
+    int64_t *at = count && most > (1 << 28) / count ? NULL : veer_onnx_scratch(n, count * most, sizeof *at);
+    double *full = veer_onnx_scratch(n, count, sizeof *full);
+    if (!at || !full) {
+        if (veer_onnx_ok(n)) veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "regions of %lld pixels", (long long)most);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        int64_t pixels = bin_pixels(&x, values + i / each * 5, scale, bins, i % each, at + i * most);
+        for (int64_t k = pixels; k < most; k++) at[i * most + k] = pixels ? at[i * most] : 0;
+        full[i] = pixels > 0;
+    }
+    veer_value_t rows = veer_transpose(b, n->in[0], (int64_t[]){0, 2, 3, 1});
+    rows = veer_reshape(b, rows, VEER_DIMS(x.dims[0] * x.dims[2] * x.dims[3], x.dims[1]));
+    veer_value_t y = veer_gather(b, rows, veer_const(b, VEER_TYPE(VEER_DTYPE_I64, count, most), at), 0);
+    y = veer_reduce(b, VEER_OP_REDUCE_MAX, y, (int64_t[]){1}, 1, false);
+    veer_value_t some = veer_cast(b, veer_onnx_const_doubles(n, VEER_TYPE(x.dtype, count, 1), full), VEER_DTYPE_BOOL);
+    y = veer_where(b, some, y, veer_const_scalar(b, x.dtype, 0));
+    y = veer_reshape(b, y, VEER_DIMS(rois.dims[0], bins[0], bins[1], x.dims[1]));
+    n->out[0] = veer_transpose(b, y, (int64_t[]){0, 3, 1, 2});
 }
 
 /* ---- NonMaxSuppression: of inputs that are known, because the number of boxes is the shape ---- */

@@ -440,6 +440,20 @@ static void export_resize(veer_onnx_writer_t *w, veer_node_t node) {
                     (name_t[]){x, "", by_scale ? to : "", to});
 }
 
+/* Of integers only later operator sets know it. */
+static void export_logic(veer_onnx_writer_t *w, veer_node_t node) {
+    veer_op_t op = veer_node_op(w->graph, node);
+    name_t in[2];
+    int count = veer_node_in_count(w->graph, node);
+    veer_dtype_t dtype = veer_value_type(w->graph, veer_node_in(w->graph, node, 0))->dtype;
+    if (dtype != VEER_DTYPE_BOOL)
+        veer_onnx_writer_fail(w, veer_error(VEER_ERR_UNSUPPORTED, "'%s' of %s has no form in operator set %d",
+                                            veer_op_name(op), veer_dtype_name(dtype), VEER_ONNX_EXPORT_OPSET));
+    for (int i = 0; i < count && i < 2; i++) in[i] = veer_onnx_in(w, node, i);
+    const char *name = op == VEER_OP_AND ? "And" : op == VEER_OP_OR ? "Or" : op == VEER_OP_XOR ? "Xor" : "Not";
+    veer_onnx_write(w, name, veer_onnx_out(w, node, 0), count, in);
+}
+
 /* ---- structure ---- */
 
 static void export_const(veer_onnx_writer_t *w, veer_node_t node) {
@@ -500,7 +514,7 @@ static const row_t rows[VEER_OP_COUNT] = {
     [VEER_OP_FLOOR] = {"Floor", NULL},
     [VEER_OP_CEIL] = {"Ceil", NULL},
     [VEER_OP_ROUND] = {"Round", NULL},
-    [VEER_OP_NOT] = {"Not", NULL},
+    [VEER_OP_NOT] = {NULL, export_logic},
     [VEER_OP_ISNAN] = {"IsNaN", NULL},
     [VEER_OP_CAST] = {NULL, export_cast},
     [VEER_OP_ADD] = {"Add", NULL},
@@ -514,9 +528,9 @@ static const row_t rows[VEER_OP_COUNT] = {
     [VEER_OP_EQUAL] = {"Equal", NULL},
     [VEER_OP_LESS] = {"Less", NULL},
     [VEER_OP_LESS_EQUAL] = {"LessOrEqual", NULL},
-    [VEER_OP_AND] = {"And", NULL},
-    [VEER_OP_OR] = {"Or", NULL},
-    [VEER_OP_XOR] = {"Xor", NULL},
+    [VEER_OP_AND] = {NULL, export_logic},
+    [VEER_OP_OR] = {NULL, export_logic},
+    [VEER_OP_XOR] = {NULL, export_logic},
     [VEER_OP_WHERE] = {"Where", NULL},
     [VEER_OP_RESHAPE] = {NULL, export_reshape},
     [VEER_OP_TRANSPOSE] = {NULL, export_transpose},

@@ -4,11 +4,11 @@
  * combinations of weight * input[pixel]. Where a pixel lies outside, padding_mode moves it inside or takes its weight
  * away. All of it is made of ordinary operators, so there are gradients to the input and (through the weights) to the
  * grid. */
-#include "frontend/onnx/node.h"
+#include "frontend/onnx/sample.h"
 
 #include <string.h>
 
-enum { MAX_TAPS = 4, MAX_SPATIAL = 3 };
+enum { MAX_TAPS = 4, MAX_SPATIAL = VEER_ONNX_SAMPLE_SPATIAL };
 #define CUBIC_A (-0.75)
 
 typedef struct {
@@ -66,11 +66,16 @@ static veer_value_t cubic(const sample_t *s, veer_value_t d, bool near) {
 }
 
 /* g in [-1, 1] over `size` pixels: between the centres of the first and last (align) or between their outer edges. */
-static taps_t taps_of(const sample_t *s, veer_value_t g, double size) {
+static veer_value_t pixel_of(const sample_t *s, veer_value_t g, double size) {
+    veer_builder_t *b = s->n->b;
+    return s->align ? veer_mul_c(b, veer_add_c(b, g, 1), (size - 1) / 2)
+                    : veer_mul_c(b, veer_add_c(b, veer_mul_c(b, veer_add_c(b, g, 1), size), -1), 0.5);
+}
+
+/* Around pixel x. */
+static taps_t taps_of(const sample_t *s, veer_value_t x, double size) {
     veer_builder_t *b = s->n->b;
     taps_t taps = {0};
-    veer_value_t x = s->align ? veer_mul_c(b, veer_add_c(b, g, 1), (size - 1) / 2)
-                              : veer_mul_c(b, veer_add_c(b, veer_mul_c(b, veer_add_c(b, g, 1), size), -1), 0.5);
     if (s->mode == 'n') {
         add_tap(s, &taps, veer_round(b, x), VEER_NO_VALUE, size);
         return taps;
@@ -105,6 +110,17 @@ static veer_value_t combine(const sample_t *s, const taps_t *taps, const veer_ty
     return sum;
 }
 
+veer_value_t veer_onnx_sample_linear(veer_onnx_node_t *n, veer_value_t x, const veer_value_t *at) {
+    veer_type_t type = veer_onnx_type(n, x), place = veer_onnx_type(n, at[0]);
+    sample_t s = {.n = n, .zeros = true, .mode = 'l', .dtype = type.dtype};
+    taps_t taps[MAX_SPATIAL] = {0};
+    if (!veer_onnx_ok(n)) return VEER_NO_VALUE;
+    for (int i = 0; i < type.rank - 2; i++) taps[i] = taps_of(&s, at[i], (double)type.dims[2 + i]);
+    veer_value_t flat =
+        veer_reshape(n->b, x, VEER_DIMS(type.dims[0], type.dims[1], veer_type_count_range(&type, 2, type.rank)));
+    return combine(&s, taps, &type, 0, VEER_NO_VALUE, VEER_NO_VALUE, flat, place.dims[2]);
+}
+
 static bool read_modes(sample_t *s, const veer_type_t *x, const veer_type_t *grid) {
     veer_onnx_node_t *n = s->n;
     int spatial = x->rank - 2;
@@ -127,14 +143,15 @@ static bool read_modes(sample_t *s, const veer_type_t *x, const veer_type_t *gri
 void veer_onnx_grid_sample(veer_onnx_node_t *n) {
     veer_type_t x = veer_onnx_in_type(n, 0), grid = veer_onnx_in_type(n, 1), out = grid;
     sample_t s = {.n = n, .align = veer_onnx_attr_int(n, "align_corners", 0) != 0, .dtype = x.dtype};
-    taps_t taps[MAX_SPATIAL];
+    taps_t taps[MAX_SPATIAL] = {0};
     if (!veer_onnx_ok(n) || !read_modes(&s, &x, &grid)) return;
     int spatial = x.rank - 2;
     int64_t places = veer_type_count_range(&grid, 1, x.rank - 1);
     veer_value_t g = veer_cast(n->b, n->in[1], x.dtype);
     for (int i = 0; i < spatial; i++) { /* the last dim of the grid names the innermost dim first */
         veer_value_t part = veer_slice_axis(n->b, g, x.rank - 1, spatial - 1 - i, 1, 1);
-        taps[i] = taps_of(&s, veer_reshape(n->b, part, VEER_DIMS(x.dims[0], 1, places)), (double)x.dims[2 + i]);
+        part = veer_reshape(n->b, part, VEER_DIMS(x.dims[0], 1, places));
+        taps[i] = taps_of(&s, pixel_of(&s, part, (double)x.dims[2 + i]), (double)x.dims[2 + i]);
     }
     veer_value_t flat =
         veer_reshape(n->b, n->in[0], VEER_DIMS(x.dims[0], x.dims[1], veer_type_count_range(&x, 2, x.rank)));

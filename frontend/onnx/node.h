@@ -105,6 +105,11 @@ veer_dtype_t veer_onnx_attr_dtype(veer_onnx_node_t *n, const char *name, veer_dt
 /* x of the shape of a vector along `axis` of `rank` dims; scalars and vectors of one stay scalars. */
 veer_value_t veer_onnx_along(veer_onnx_node_t *n, veer_value_t x, int axis, int rank);
 
+/* ---- the import ---- */
+bool veer_onnx_straight_through(const veer_onnx_node_t *n); /* the option */
+/* What a name stands for here; VEER_NO_VALUE where its node has not been imported yet, or there is no such name. */
+veer_value_t veer_onnx_value_named(const veer_onnx_node_t *n, const char *name);
+
 /* ---- more nodes ---- */
 /* Imports the nodes of a nested graph here, `in` standing for its inputs. Gives its outputs, in the scratch arena; NULL
  * after a failure. */

@@ -91,16 +91,31 @@ void veer_onnx_average_pool(veer_onnx_node_t *n) {
                         veer_onnx_attr_int(n, "count_include_pad", 0) != 0);
 }
 
+/* The padding behind that ceil_mode amounts to: windows that start inside the input, or in the padding before it. */
+static void pad_to_ceil(veer_onnx_window_t *w, const int64_t *space) {
+    for (int i = 0; i < w->rank; i++) {
+        int64_t extent = (w->kernel[i] - 1) * w->dilations[i] + 1;
+        int64_t room = space[i] + w->before[i] + w->after[i] - extent;
+        if (room < 0) continue;
+        int64_t y = (room + w->strides[i] - 1) / w->strides[i] + 1;
+        if ((y - 1) * w->strides[i] >= space[i] + w->before[i]) y--;
+        w->after[i] = (y - 1) * w->strides[i] + extent - space[i] - w->before[i];
+        if (w->after[i] < 0) w->after[i] = 0;
+    }
+}
+
 /* (sum |x|^p)^(1/p): the sum is the average times the size of the window. */
 void veer_onnx_lp_pool(veer_onnx_node_t *n) {
     veer_onnx_window_t w;
     int64_t p = veer_onnx_attr_int(n, "p", 2), size = 1;
     veer_dtype_t dtype = veer_onnx_in_type(n, 0).dtype;
     if (!read_window(n, &w)) return;
-    if (p < 1 || veer_onnx_attr_int(n, "ceil_mode", 0)) {
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "p = %lld and ceil_mode are not supported", (long long)p);
+    if (p < 1) {
+        veer_onnx_fail(n, VEER_ERR_FILE, "p is %lld, expected 1 or more", (long long)p);
         return;
     }
+    veer_type_t x = veer_onnx_in_type(n, 0);
+    if (veer_onnx_attr_int(n, "ceil_mode", 0)) pad_to_ceil(&w, x.dims + 2);
     for (int i = 0; i < w.rank; i++) size *= w.kernel[i] < 1 << 20 ? w.kernel[i] : 1 << 20;
     veer_value_t power = veer_pow(n->b, veer_abs(n->b, n->in[0]), veer_const_scalar(n->b, dtype, (double)p));
     veer_value_t sum = veer_mul_c(n->b, average(n, power, &w, false, true), (double)size);
@@ -112,4 +127,18 @@ void veer_onnx_global_pool(veer_onnx_node_t *n) {
     int64_t axes[VEER_MAX_RANK];
     for (int i = 2; i < rank; i++) axes[count++] = i;
     n->out[0] = veer_reduce(n->b, (veer_op_t)n->op->param, n->in[0], axes, count, true);
+}
+
+void veer_onnx_global_lp_pool(veer_onnx_node_t *n) {
+    veer_type_t x = veer_onnx_in_type(n, 0);
+    int64_t axes[VEER_MAX_RANK], p = veer_onnx_attr_int(n, "p", 2);
+    int count = 0;
+    if (p < 1) {
+        veer_onnx_fail(n, VEER_ERR_FILE, "p is %lld, expected 1 or more", (long long)p);
+        return;
+    }
+    for (int i = 2; i < x.rank; i++) axes[count++] = i;
+    veer_value_t power = veer_pow(n->b, veer_abs(n->b, n->in[0]), veer_const_scalar(n->b, x.dtype, (double)p));
+    veer_value_t sum = veer_reduce(n->b, VEER_OP_REDUCE_SUM, power, axes, count, true);
+    n->out[0] = veer_pow(n->b, sum, veer_const_scalar(n->b, x.dtype, 1.0 / (double)p));
 }

@@ -22,7 +22,7 @@ static veer_value_t saturate(veer_onnx_node_t *n, veer_value_t x, veer_value_t z
     }
     if (!veer_onnx_ok(n)) return VEER_NO_VALUE;
     limits_of(to, &low, &high);
-    x = veer_round(n->b, x);
+    x = veer_build(n->b, VEER_OP_ROUND, &x, 1, VEER_ATTRS(VEER_INT("straight_through", veer_onnx_straight_through(n))));
     if (zero.i) x = veer_add(n->b, x, veer_cast(n->b, zero, dtype));
     x = veer_max(n->b, x, veer_const_scalar(n->b, dtype, low));
     return veer_cast(n->b, veer_min(n->b, x, veer_const_scalar(n->b, dtype, high)), to);
@@ -55,9 +55,17 @@ void veer_onnx_quantize_linear(veer_onnx_node_t *n) {
     n->out[0] = saturate(n, x, has_zero(n, 2) ? spread(n, n->in[2]) : VEER_NO_VALUE, to);
 }
 
+/* Gradients end at integers: straight through means to read what was saturated, which has the same values. */
+static veer_value_t stored(veer_onnx_node_t *n) {
+    veer_node_t def = veer_value_def(n->b->graph, n->in[0]);
+    if (!veer_onnx_straight_through(n) || !def.i || veer_node_op(n->b->graph, def) != VEER_OP_CAST) return n->in[0];
+    veer_value_t from = veer_node_in(n->b->graph, def, 0);
+    return veer_dtype_is_float(veer_onnx_type(n, from).dtype) ? from : n->in[0];
+}
+
 void veer_onnx_dequantize_linear(veer_onnx_node_t *n) {
     veer_dtype_t to = veer_onnx_in_type(n, 1).dtype, dtype = wide(to);
-    veer_value_t x = veer_cast(n->b, n->in[0], dtype);
+    veer_value_t x = veer_cast(n->b, stored(n), dtype);
     if (has_zero(n, 2)) x = veer_sub(n->b, x, veer_cast(n->b, spread(n, n->in[2]), dtype));
     x = veer_mul(n->b, x, veer_cast(n->b, spread(n, n->in[1]), dtype));
     n->out[0] = veer_cast(n->b, x, veer_onnx_attr_dtype(n, "output_dtype", to));

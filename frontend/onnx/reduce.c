@@ -1,6 +1,8 @@
 /* Reductions, running sums, softmax. */
 #include "frontend/onnx/node.h"
 
+#include <math.h>
+
 /* The axes of a reduction, ascending; -1 where there is nothing to reduce. */
 static int read_axes(veer_onnx_node_t *n, const veer_type_t *x, int64_t *axes) {
     int moved = n->op->param == VEER_ONNX_REDUCE_SUM ? 13 : 18, count;
@@ -21,11 +23,49 @@ static veer_value_t reduce(veer_onnx_node_t *n, veer_op_t op, veer_value_t x, ov
     return veer_reduce(n->b, op, x, over.axes, over.count < 0 ? 0 : over.count, over.keepdims);
 }
 
+/* The extremum of no elements: infinite, or the end of the integers. */
+static veer_value_t of_nothing(veer_onnx_node_t *n, veer_type_t type, over_t over, bool maximum) {
+    veer_type_t y = {.dtype = type.dtype};
+    for (int i = 0, next = 0; i < type.rank; i++) {
+        bool reduced = next < over.count && over.axes[next] == i;
+        next += reduced;
+        if (!reduced || over.keepdims) y.dims[y.rank++] = reduced ? 1 : type.dims[i];
+    }
+    double bits = 8.0 * (double)veer_dtype_size(type.dtype), least = -(double)INFINITY;
+    if (veer_dtype_is_integer(type.dtype)) least = veer_dtype_is_signed(type.dtype) ? -exp2(bits - 1) : 0;
+    double most = veer_dtype_is_signed(type.dtype) ? exp2(bits - 1) - 1 : exp2(bits) - 1;
+    if (veer_dtype_is_integer(type.dtype) && bits == 64) { /* no double is that number */
+        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "the extremum of no %s is not supported", veer_dtype_name(type.dtype));
+        return VEER_NO_VALUE;
+    }
+    if (!veer_dtype_is_integer(type.dtype)) most = (double)INFINITY;
+    return veer_full(n->b, y, maximum ? least : most);
+}
+
+static bool reduces_nothing(const veer_type_t *x, over_t over) {
+    bool none = false;
+    for (int i = 0; i < over.count; i++) none |= x->dims[over.axes[i]] == 0;
+    return none;
+}
+
+/* bool: false is less than true. */
+static veer_value_t extremum(veer_onnx_node_t *n, veer_value_t x, over_t over, bool maximum) {
+    veer_type_t type = veer_onnx_type(n, x);
+    veer_op_t op = maximum ? VEER_OP_REDUCE_MAX : VEER_OP_REDUCE_MIN;
+    if (type.dtype == VEER_DTYPE_BOOL) {
+        veer_value_t y = extremum(n, veer_cast(n->b, x, VEER_DTYPE_U8), over, maximum);
+        return veer_cast(n->b, y, VEER_DTYPE_BOOL);
+    }
+    return reduces_nothing(&type, over) ? of_nothing(n, type, over, maximum) : reduce(n, op, x, over);
+}
+
 /* m + log(sum(exp(x - m))), m the finite maximum: neither overflow nor inf - inf. */
 static veer_value_t log_sum_exp(veer_onnx_node_t *n, over_t over) {
     over_t keep = {over.axes, over.count, true};
     veer_dtype_t dtype = veer_onnx_in_type(n, 0).dtype;
     double largest = dtype == VEER_DTYPE_F16 ? 65504 : 3e38;
+    veer_type_t x = veer_onnx_in_type(n, 0);
+    if (reduces_nothing(&x, over)) return of_nothing(n, x, over, true);
     veer_value_t m = reduce(n, VEER_OP_REDUCE_MAX, n->in[0], keep);
     m = veer_max(n->b, m, veer_const_scalar(n->b, dtype, -largest));
     m = veer_min(n->b, m, veer_const_scalar(n->b, dtype, largest));
@@ -43,8 +83,8 @@ void veer_onnx_reduce(veer_onnx_node_t *n) {
     switch (n->op->param) {
     case VEER_ONNX_REDUCE_SUM: n->out[0] = reduce(n, VEER_OP_REDUCE_SUM, x, over); break;
     case VEER_ONNX_REDUCE_MEAN: n->out[0] = reduce(n, VEER_OP_REDUCE_MEAN, x, over); break;
-    case VEER_ONNX_REDUCE_MAX: n->out[0] = reduce(n, VEER_OP_REDUCE_MAX, x, over); break;
-    case VEER_ONNX_REDUCE_MIN: n->out[0] = reduce(n, VEER_OP_REDUCE_MIN, x, over); break;
+    case VEER_ONNX_REDUCE_MAX: n->out[0] = extremum(n, x, over, true); break;
+    case VEER_ONNX_REDUCE_MIN: n->out[0] = extremum(n, x, over, false); break;
     case VEER_ONNX_REDUCE_PROD: n->out[0] = reduce(n, VEER_OP_REDUCE_PROD, x, over); break;
     case VEER_ONNX_REDUCE_L1: n->out[0] = reduce(n, VEER_OP_REDUCE_SUM, veer_abs(n->b, x), over); break;
     case VEER_ONNX_REDUCE_L2:

@@ -72,10 +72,12 @@ static bool corners_by_scale(const veer_type_t *x, const char *coordinate, targe
     return true;
 }
 
-static bool supported(veer_onnx_node_t *n, const veer_type_t *x, const target_t *to) {
-    for (int i = 0; i < x->rank && veer_onnx_attr_int(n, "antialias", 0); i++)
-        if (to->scales[i] < 1) veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "antialias when scaling down is not supported");
-    return veer_onnx_ok(n);
+/* Nearest has nothing to smooth. */
+static bool is_smooth(veer_onnx_node_t *n, const veer_type_t *x, const target_t *to) {
+    bool down = false;
+    for (int i = 0; i < x->rank; i++) down |= to->scales[i] < 1;
+    return down && veer_onnx_attr_int(n, "antialias", 0) &&
+           strcmp(veer_onnx_attr_string(n, "mode", "nearest"), "nearest");
 }
 
 void veer_onnx_resize(veer_onnx_node_t *n) {
@@ -102,8 +104,10 @@ void veer_onnx_resize(veer_onnx_node_t *n) {
     } else {
         apply_sizes(n, &x, sizes, sizes_count, axes, &to);
     }
-    if (!veer_onnx_ok(n) || !supported(n, &x, &to)) return;
-    if (!strcmp(coordinate, "tf_crop_and_resize") || !strcmp(coordinate, "tf_half_pixel_for_nn"))
+    if (!veer_onnx_ok(n)) return;
+    if (is_smooth(n, &x, &to))
+        veer_onnx_resize_smooth(n, &to, coordinate);
+    else if (!strcmp(coordinate, "tf_crop_and_resize") || !strcmp(coordinate, "tf_half_pixel_for_nn"))
         veer_onnx_resize_roi(n, &to, count > 0, coordinate);
     else
         build(n, &to, coordinate, old ? "floor" : veer_onnx_attr_string(n, "nearest_mode", "round_prefer_floor"));

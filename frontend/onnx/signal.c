@@ -99,6 +99,25 @@ static complex_t transform(veer_onnx_node_t *n, complex_t x, int64_t bins, bool 
     return y;
 }
 
+/* The real signal of `length` whose transform's first half is x [rows, bins]: the other half is its mirror image, so
+ * all but k = 0 and k = length / 2 count twice. */
+static veer_value_t real_signal(veer_onnx_node_t *n, complex_t x, int64_t length) {
+    veer_type_t type = veer_onnx_type(n, x.re);
+    int64_t bins = type.dims[1];
+    double *c = veer_onnx_scratch(n, bins * length, sizeof *c), *s = veer_onnx_scratch(n, bins * length, sizeof *s);
+    if (!c || !s) return VEER_NO_VALUE;
+    for (int64_t k = 0; k < bins; k++)
+        for (int64_t j = 0; j < length; j++) {
+            double angle = 2 * M_PI * (double)(j * k % length) / (double)length;
+            double scale = (k == 0 || 2 * k == length ? 1 : 2) / (double)length;
+            c[k * length + j] = scale * cos(angle), s[k * length + j] = -scale * sin(angle);
+        }
+    veer_type_t of_table = VEER_TYPE(type.dtype, bins, length);
+    veer_value_t y = veer_matmul(n->b, x.re, veer_onnx_const_doubles(n, of_table, c), false, false);
+    if (!x.im.i) return y;
+    return veer_add(n->b, y, veer_matmul(n->b, x.im, veer_onnx_const_doubles(n, of_table, s), false, false));
+}
+
 /* x [..., 1 or 2] cut into real and imaginary parts [...] */
 static complex_t split(veer_onnx_node_t *n, veer_value_t x) {
     veer_type_t type = veer_onnx_type(n, x), lead = type;
@@ -136,22 +155,30 @@ void veer_onnx_dft(veer_onnx_node_t *n) {
                        (long long)axis, x.rank);
         return;
     }
-    int64_t length = veer_onnx_in_int(n, 1, "dft_length", x.dims[at]);
-    if (veer_onnx_ok(n) && (length < 1 || length > MAX_LENGTH || (onesided && inverse)))
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "a transform of length %lld%s is not supported", (long long)length,
-                       onesided && inverse ? ", onesided and inverse," : "");
+    /* Inverse and onesided: x is the first half of a transform, y a real signal. */
+    bool halved = inverse && onesided;
+    int64_t length = veer_onnx_in_int(n, 1, "dft_length", halved ? 2 * (x.dims[at] - 1) : x.dims[at]);
+    if (veer_onnx_ok(n) && (length < 1 || length > MAX_LENGTH))
+        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "a transform of length %lld is not supported", (long long)length);
     if (!veer_onnx_ok(n)) return;
+    int64_t taken = halved ? length / 2 + 1 : length, bins = onesided && !inverse ? length / 2 + 1 : length;
     for (int i = 0; i < x.rank; i++) perm[i] = i;
     perm[at] = last, perm[last] = at; /* an exchange, its own inverse */
-    veer_value_t moved = veer_transpose(n->b, fit(n, n->in[0], at, length), perm);
+    veer_value_t moved = veer_transpose(n->b, fit(n, n->in[0], at, taken), perm);
     complex_t parts = split(n, moved);
     veer_type_t lead = veer_onnx_type(n, parts.re);
     if (!veer_onnx_ok(n)) return;
-    int64_t rows = veer_type_count_range(&lead, 0, last), bins = onesided ? length / 2 + 1 : length;
-    parts.re = veer_reshape(n->b, parts.re, VEER_DIMS(rows, length));
-    if (parts.im.i) parts.im = veer_reshape(n->b, parts.im, VEER_DIMS(rows, length));
+    int64_t rows = veer_type_count_range(&lead, 0, last);
+    parts.re = veer_reshape(n->b, parts.re, VEER_DIMS(rows, taken));
+    if (parts.im.i) parts.im = veer_reshape(n->b, parts.im, VEER_DIMS(rows, taken));
     lead.dims[last] = bins;
-    n->out[0] = veer_transpose(n->b, pair(n, transform(n, parts, bins, inverse), lead), perm);
+    veer_value_t y;
+    if (halved) {
+        lead.dims[lead.rank++] = 1;
+        y = veer_reshape_like(n->b, real_signal(n, parts, length), &lead);
+    } else
+        y = pair(n, transform(n, parts, bins, inverse), lead);
+    n->out[0] = veer_transpose(n->b, y, perm);
 }
 
 /* Frames of a signal [batch, length, 1 or 2], windowed, each transformed: [batch, frames, bins, 2]. */

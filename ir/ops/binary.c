@@ -265,9 +265,9 @@ const veer_op_def_t veer_op_less_equal = {
 
 const veer_op_def_t veer_op_and = {
     .name = "and",
-    .doc = "z = true where both x and y are.",
-    .in = {{"x", VEER_BOOLEAN}, {"y", VEER_BOOLEAN}},
-    .out = {{"z", VEER_BOOLEAN}},
+    .doc = "z = true where both x and y are; of integers bit by bit.",
+    .in = {{"x", VEER_BITS}, {"y", VEER_BITS}},
+    .out = {{"z", VEER_BITS}},
     .traits = BINARY | VEER_COMMUTATIVE,
     .infer = veer_infer_broadcast,
     .grad = veer_grad_none,
@@ -276,9 +276,9 @@ const veer_op_def_t veer_op_and = {
 
 const veer_op_def_t veer_op_or = {
     .name = "or",
-    .doc = "z = true where x or y is.",
-    .in = {{"x", VEER_BOOLEAN}, {"y", VEER_BOOLEAN}},
-    .out = {{"z", VEER_BOOLEAN}},
+    .doc = "z = true where x or y is; of integers bit by bit.",
+    .in = {{"x", VEER_BITS}, {"y", VEER_BITS}},
+    .out = {{"z", VEER_BITS}},
     .traits = BINARY | VEER_COMMUTATIVE,
     .infer = veer_infer_broadcast,
     .grad = veer_grad_none,
@@ -287,9 +287,9 @@ const veer_op_def_t veer_op_or = {
 
 const veer_op_def_t veer_op_xor = {
     .name = "xor",
-    .doc = "z = true where exactly one of x and y is.",
-    .in = {{"x", VEER_BOOLEAN}, {"y", VEER_BOOLEAN}},
-    .out = {{"z", VEER_BOOLEAN}},
+    .doc = "z = true where exactly one of x and y is; of integers bit by bit.",
+    .in = {{"x", VEER_BITS}, {"y", VEER_BITS}},
+    .out = {{"z", VEER_BITS}},
     .traits = BINARY | VEER_COMMUTATIVE,
     .infer = veer_infer_broadcast,
     .grad = veer_grad_none,

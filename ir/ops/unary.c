@@ -385,22 +385,30 @@ const veer_op_def_t veer_op_ceil = {
     .tol_f32 = VEER_TOL_EXACT,
 };
 
+static veer_status_t round_grad(veer_builder_t *b, veer_grad_t *g) {
+    if (veer_node_int(g->graph, g->node, "straight_through")) g->d_in[0] = g->d_out[0];
+    return veer_builder_status(b);
+}
 const veer_op_def_t veer_op_round = {
     .name = "round",
-    .doc = "y = the whole number nearest to x, halves to the even one.",
+    .doc = "y = the whole number nearest to x, halves to the even one. The derivative is zero; with straight_through "
+           "that of "
+           "y = x is taken for it.",
     .in = {{"x", VEER_FLOAT_ONLY}},
     .out = {{"y", VEER_FLOAT_ONLY}},
+    .attrs = {{"straight_through", VEER_ATTR_INT, .default_int = 0,
+               .doc = "1: gradients pass as if nothing were rounded"}},
     .traits = UNARY,
     .infer = veer_infer_same,
-    .grad = veer_grad_none,
+    .grad = round_grad,
     .tol_f32 = VEER_TOL_EXACT,
 };
 
 const veer_op_def_t veer_op_not = {
     .name = "not",
-    .doc = "y = true where x is false.",
-    .in = {{"x", VEER_BOOLEAN}},
-    .out = {{"y", VEER_BOOLEAN}},
+    .doc = "y = true where x is false; of integers every bit inverted.",
+    .in = {{"x", VEER_BITS}},
+    .out = {{"y", VEER_BITS}},
     .traits = UNARY,
     .infer = veer_infer_same,
     .grad = veer_grad_none,

@@ -112,6 +112,17 @@ static void logic(void **state) {
     expect_pair(VEER_OP_EQUAL, b, 4, x, y, b, LIKE(1, 0, 0, 1), 0);
 }
 
+static void logic_of_integers_is_bit_by_bit(void **state) {
+    (void)state;
+    const double x[] = {12, 255, 0, 7}, y[] = {10, 129, 5, 7}, s[] = {-1, -4, 3, 100}, t[] = {6, 3, -8, 27};
+    veer_dtype_t u8 = VEER_DTYPE_U8, i32 = VEER_DTYPE_I32;
+    expect_pair(VEER_OP_AND, u8, 4, x, y, u8, LIKE(8, 129, 0, 7), 0);
+    expect_pair(VEER_OP_OR, u8, 4, x, y, u8, LIKE(14, 255, 5, 7), 0);
+    expect_pair(VEER_OP_XOR, u8, 4, x, y, u8, LIKE(6, 126, 5, 0), 0);
+    expect_pair(VEER_OP_AND, i32, 4, s, t, i32, LIKE(6, 0, 0, 0), 0);
+    expect_pair(VEER_OP_OR, i32, 4, s, t, i32, LIKE(-1, -1, -5, 127), 0);
+}
+
 static void where_selects(void **state) {
     (void)state;
     op_row_t c = {"where",
@@ -141,6 +152,7 @@ int main(void) {
         cmocka_unit_test(integers_are_exact),
         cmocka_unit_test(pow_takes_other_exponents),
         cmocka_unit_test(logic),
+        cmocka_unit_test(logic_of_integers_is_bit_by_bit),
         cmocka_unit_test(where_selects),
         cmocka_unit_test(misfits_are_named),
     };

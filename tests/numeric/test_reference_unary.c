@@ -45,26 +45,16 @@ static const struct {
     fill_t fill;
     long double (*want)(long double);
 } floats[] = {
-    {VEER_OP_NEG, FILL_ANY, neg_l},
-    {VEER_OP_ABS, FILL_ANY, abs_l},
-    {VEER_OP_SIGN, FILL_ANY, sign_l},
-    {VEER_OP_EXP, FILL_ANY, expl},
-    {VEER_OP_LOG, FILL_POSITIVE, logl},
-    {VEER_OP_SQRT, FILL_POSITIVE, sqrtl},
-    {VEER_OP_RSQRT, FILL_POSITIVE, rsqrt_l},
-    {VEER_OP_RECIPROCAL, FILL_ANY, reciprocal_l},
-    {VEER_OP_SIN, FILL_ANY, sinl},
-    {VEER_OP_COS, FILL_ANY, cosl},
-    {VEER_OP_ATAN, FILL_ANY, atanl},
-    {VEER_OP_TANH, FILL_ANY, tanhl},
-    {VEER_OP_SIGMOID, FILL_ANY, sigmoid_l},
-    {VEER_OP_SOFTPLUS, FILL_ANY, softplus_l},
-    {VEER_OP_ERF, FILL_ANY, erfl},
-    {VEER_OP_RELU, FILL_ANY, relu_l},
-    {VEER_OP_SILU, FILL_ANY, silu_l},
-    {VEER_OP_GELU, FILL_ANY, gelu_l},
-    {VEER_OP_FLOOR, FILL_ANY, floorl},
-    {VEER_OP_CEIL, FILL_ANY, ceill},
+    {VEER_OP_NEG, FILL_ANY, neg_l},          {VEER_OP_ABS, FILL_ANY, abs_l},
+    {VEER_OP_SIGN, FILL_ANY, sign_l},        {VEER_OP_EXP, FILL_ANY, expl},
+    {VEER_OP_LOG, FILL_POSITIVE, logl},      {VEER_OP_SQRT, FILL_POSITIVE, sqrtl},
+    {VEER_OP_RSQRT, FILL_POSITIVE, rsqrt_l}, {VEER_OP_RECIPROCAL, FILL_ANY, reciprocal_l},
+    {VEER_OP_SIN, FILL_ANY, sinl},           {VEER_OP_COS, FILL_ANY, cosl},
+    {VEER_OP_ATAN, FILL_ANY, atanl},         {VEER_OP_TANH, FILL_ANY, tanhl},
+    {VEER_OP_SIGMOID, FILL_ANY, sigmoid_l},  {VEER_OP_SOFTPLUS, FILL_ANY, softplus_l},
+    {VEER_OP_ERF, FILL_ANY, erfl},           {VEER_OP_RELU, FILL_ANY, relu_l},
+    {VEER_OP_SILU, FILL_ANY, silu_l},        {VEER_OP_GELU, FILL_ANY, gelu_l},
+    {VEER_OP_FLOOR, FILL_ANY, floorl},       {VEER_OP_CEIL, FILL_ANY, ceill},
     {VEER_OP_ROUND, FILL_ANY, round_l},
 };
 
@@ -147,6 +137,8 @@ static void logic(void **state) {
                   (double[]){1, 0}, 0);
     expect_values(&(op_row_t){"isnan", VEER_OP_ISNAN, {VALUES(VEER_DTYPE_F16, ((double[]){NAN, INFINITY}), 2)}}, type,
                   (double[]){1, 0}, 0);
+    expect_values(&(op_row_t){"not of u8", VEER_OP_NOT, {VALUES(VEER_DTYPE_U8, ((double[]){0, 200}), 2)}},
+                  VEER_TYPE(VEER_DTYPE_U8, 2), (double[]){255, 55}, 0);
     expect_error(&(op_row_t){"not of f32", VEER_OP_NOT, {VALUES(VEER_DTYPE_F32, NULL, 2)}}, "bool");
     expect_error(&(op_row_t){"exp of i32", VEER_OP_EXP, {VALUES(VEER_DTYPE_I32, NULL, 2)}}, "float");
     expect_error(&(op_row_t){"gelu", VEER_OP_GELU, {ANY(2)}, {VEER_STRING("approximate", "erf")}},

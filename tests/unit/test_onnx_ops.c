@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { MAX_IN = 6, MAX_VALUES = 24, MAX_RANK = 5 };
+enum { MAX_IN = 6, MAX_VALUES = 40, MAX_RANK = 5 };
 
 typedef enum { NONE, ARG, WEIGHT, INTS, BOOLS } role_t; /* WEIGHT, INTS, BOOLS: initializers of floats, int64, bool */
 
@@ -388,6 +388,74 @@ static const row_t rows[] = {
      {{ARG, S1(3), {1, 2, 4}}, {WEIGHT, S1(2), {0.5, 1.5}}, ABSENT, {INTS, S1(1), {3}}},
      S1(3),
      {2, 4, 9}},
+    {"antialias",
+     "Resize",
+     18,
+     "antialias=1 mode=linear",
+     {{ARG, S1(4), {1, 2, 3, 4}}, ABSENT, {WEIGHT, S1(1), {0.5}}},
+     S1(2),
+     {1.625, 3.375}},
+    {"antialias without what is outside",
+     "Resize",
+     18,
+     "antialias=1 mode=linear exclude_outside=1",
+     {{ARG, S1(4), {1, 2, 3, 4}}, ABSENT, {WEIGHT, S1(1), {0.5}}},
+     S1(2),
+     {12.0 / 7, 23.0 / 7}},
+    {"deformed by half a pixel, masked",
+     "DeformConv",
+     19,
+     "",
+     {{ARG, S4(1, 1, 3, 3), {0, 1, 2, 3, 4, 5, 6, 7, 8}},
+      {WEIGHT, S4(1, 1, 2, 2), {1, 1, 1, 1}},
+      {WEIGHT, S4(1, 8, 2, 2), {0.5, [21] = -0.1}},
+      {WEIGHT, S1(1), {1}},
+      {WEIGHT, S4(1, 4, 2, 2), {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0.2, 1, 1, 1, 1}}},
+     S4(1, 1, 2, 2),
+     {10.5, 12.9, 21, 19.4}},
+    {"global norms", "GlobalLpPool", 7, "", {{ARG, S3(1, 2, 2), {3, -4, 0, 1}}}, S3(1, 2, 1), {5, 1}},
+    {"norms of windows, the last cut short",
+     "LpPool",
+     18,
+     "kernel_shape=2, strides=2, ceil_mode=1 p=1",
+     {{ARG, S3(1, 1, 3), {1, -2, 3}}},
+     S3(1, 1, 2),
+     {3, 3}},
+    {"maxima of a region's bins",
+     "MaxRoiPool",
+     7,
+     "pooled_shape=2,1",
+     {{ARG, S4(1, 1, 2, 2), {1, 2, 3, 4}}, {WEIGHT, S2(1, 5), {0, 0, 0, 0, 1}}},
+     S4(1, 1, 2, 1),
+     {1, 3}},
+    {"as many points as the region asks for",
+     "RoiAlign",
+     16,
+     "",
+     {{ARG, S4(1, 1, 2, 2), {1, 2, 3, 8}}, {WEIGHT, S2(1, 4), {0, 0, 2, 2}}, {INTS, S1(1), {0}}},
+     S4(1, 1, 1, 1),
+     {3.5}},
+    {"a real signal from half of its transform",
+     "DFT",
+     20,
+     "inverse=1 onesided=1",
+     {{ARG, S3(1, 2, 2), {3, 0, -1, 0}}},
+     S3(1, 2, 1),
+     {1, 2}},
+    {"a real signal of odd length",
+     "DFT",
+     20,
+     "inverse=1 onesided=1",
+     {{ARG, S3(1, 2, 2), {6, 0, -1.5, 0.8660254037844386}}, {INTS, 0, {0}, {3}}},
+     S3(1, 3, 1),
+     {1, 2, 3}},
+    {"the maximum of nothing",
+     "ReduceMax",
+     20,
+     "",
+     {{ARG, S2(2, 0), {0}}, {INTS, S1(1), {1}}},
+     S2(2, 1),
+     {-INFINITY, -INFINITY}},
     {"columns that overlap",
      "Col2Im",
      18,
@@ -432,7 +500,8 @@ enum { ROW_COUNT = sizeof rows / sizeof *rows };
 /* "name=1", "name=1,2", "name=0.5f", "name=0.5f," (a list of one) or "name=text"; lists where the operator wants one.
  */
 static bytes_t read_attr(const char *at, size_t length) {
-    static const char *const lists[] = {"axes", "starts", "ends", "strides", "kernel_shape", "output_shape", "scales"};
+    static const char *const lists[] = {"axes",         "starts",       "ends",   "strides",
+                                        "kernel_shape", "output_shape", "scales", "pooled_shape"};
     bytes_t a = {0};
     size_t name = strcspn(at, "=");
     const char *value = at + name + 1, *end = at + length;
@@ -524,7 +593,7 @@ static void check_row(const row_t *row) {
     if (!veer_type_equal(&out.type, &want)) fail_msg("%s: got %s", row->label, veer_type_text(&out.type, text));
     for (int64_t i = 0; i < veer_type_count(&want); i++) {
         double got = (double)((float *)out.data)[i];
-        if (!(fabs(got - row->want[i]) <= 2e-6 * (1 + fabs(row->want[i]))))
+        if (got != row->want[i] && !(fabs(got - row->want[i]) <= 2e-6 * (1 + fabs(row->want[i]))))
             fail_msg("%s: element %lld is %.9g, expected %.9g", row->label, (long long)i, got, row->want[i]);
     }
     veer_free(veer_allocator_system(), out.data);

@@ -51,6 +51,7 @@ typedef struct veer_compile_options_s {
     const char *const *bound_names;
     const veer_tensor_t *bound_tensors;
     int bound_count;
+    bool straight_through; /* gradients pass QuantizeLinear, DequantizeLinear as if nothing were rounded */
     /* Called with the graph's text after each pass named in dump_after ("fold,cse", "all"; NULL: none). */
     const char *dump_after;
     void (*dump)(void *user, const char *pass, const char *text);
