@@ -20,9 +20,9 @@
 static const char IMPORTED[] =
     "inline,fold,cse,dce,recognize-silu,recognize-gelu,recognize-layer-norm,recognize-rms-norm,"
     "recognize-group-norm,recognize-attention,dce,raise-slice,dce";
-static const char OPTIMISED[] =
-    "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,transpose-matmul,hoist,cse,dce,"
-    "fuse-contraction,fuse,dce";
+static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
+                                "transpose-matmul,hoist,cse,dce,"
+                                "fuse-contraction,fuse,dce";
 static const char PLAIN[] = "inline,gradient,dce";
 
 #if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN
