@@ -82,9 +82,22 @@ static void set_fetch(const veer_mm_problem_t *p, veer_mm_blocking_t *b) {
     b->prefetch = (int)ceil_div(b->fetch_step, LINE_FLOATS);
 }
 
+/* A matrix that fits the second cache is better read by every thread, each with rows of its own, than shared out: rows
+ * of `a` are then mostly where this thread's part of the product before left them, and not in another's cache. Groups
+ * of fewer rows would wait for the panels, which come from the third cache. */
+static bool has_rows_to_share(const veer_mm_problem_t *p) {
+    enum { MOST_BYTES = 1 << 20, LEAST_ROWS = 128 };
+    return p->b_constant && !p->b_lead && p->leads * p->m >= LEAST_ROWS && p->k * p->n * 4 <= MOST_BYTES;
+}
+
 /* Tiles that an item does by one panel: their rows of a should stay in the second cache while panels go by; items
  * should be many enough to share, and not too small to be worth it. */
 static void set_groups(const veer_mm_problem_t *p, veer_mm_blocking_t *b) {
+    enum { GROUP_ROWS = 40 };
+    if (has_rows_to_share(p)) {
+        b->groups = max_i64(1, min_i64(b->tiles, p->m / GROUP_ROWS));
+        return;
+    }
     enum { GROUP_BYTES = 1 << 19, LEAST_ITEMS = 32, LEAST_FLOPS = 400000 };
     int64_t row_bytes = b->depth * 4, tile_bytes = b->tile_rows * row_bytes;
     int64_t group = min_i64(b->tiles, max_i64(1, GROUP_BYTES / tile_bytes));
