@@ -33,6 +33,7 @@ typedef struct case_s {
     void *bufs[BUFS];
     veer_onednn_kernel_t dnn;
     veer_llvm_kernel_t two, four;
+    double two_gain, four_gain; /* estimated */
 } case_t;
 
 static void check(veer_status_t status) {
@@ -129,9 +130,17 @@ static void print_case(const shape_t *s, const case_t *c, const veer_llvm_t *llv
         r[t + 1] = ours(llvm, c, &c->two, flops, t);
         r[t + 3] = ours(llvm, c, &c->four, flops, t);
     }
-    printf("%2dx%3dx%3dx%3d %3d %-13s |%6.0f%6.0f |%6.0f%6.0f |%6.0f%6.0f | %3d %4d KB\n", (int)s->n, (int)s->h,
-           (int)s->w, (int)s->c, (int)s->m, names[s->epilogue], r[0], r[1], r[2], r[3], r[4], r[5],
-           (int)c->four.work_items, (int)(c->four.scratch_bytes >> 10));
+    printf("%2dx%3dx%3dx%3d %3d %-13s |%6.0f%6.0f |%6.0f%6.0f |%6.0f%6.0f |%5.2f%6.2f |%5.2f%6.2f | %3d %4d KB\n",
+           (int)s->n, (int)s->h, (int)s->w, (int)s->c, (int)s->m, names[s->epilogue], r[0], r[1], r[2], r[3], r[4],
+           r[5], r[2] / r[0], c->two_gain, r[4] / r[0], c->four_gain, (int)c->four.work_items,
+           (int)(c->four.scratch_bytes >> 10));
+}
+
+static void estimate(const veer_llvm_t *llvm, case_t *c) {
+    veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
+    char reason[128];
+    int count = veer_llvm_conv_ways(llvm, c->g, c->node, false, ways, reason, sizeof reason);
+    for (int i = 0; i < count; i++) *(ways[i].tile == 2 ? &c->two_gain : &c->four_gain) = ways[i].gain;
 }
 
 int main(int argc, char **argv) {
@@ -143,6 +152,7 @@ int main(int argc, char **argv) {
     double start = now();
     for (int i = 0; i < SHAPES; i++) {
         make_case(&shapes[i], &cases[i]);
+        estimate(llvm, &cases[i]);
         check(veer_llvm_conv_emit(llvm, cases[i].g, cases[i].node, 2, &cases[i].two));
         check(veer_llvm_conv_emit(llvm, cases[i].g, cases[i].node, 4, &cases[i].four));
     }
@@ -151,7 +161,8 @@ int main(int argc, char **argv) {
     printf("%d kernels: %.0f ms for code and weights, compiled in %.0f ms\n", 2 * SHAPES, 1e3 * (emitted - start),
            1e3 * (now() - emitted));
     for (int i = 0; i < SHAPES; i++) check(veer_onednn_emit(dnn, cases[i].g, cases[i].node, NULL, &cases[i].dnn));
-    printf("N x H x W x C to M              | oneDNN: 1, 2 | 2x2: 1, 2   | 4x4: 1, 2   | items, scratch\n");
+    printf("N x H x W x C to M              | oneDNN: 1, 2 | 2x2: 1, 2   | 4x4: 1, 2   | gain, by estimate: 2x2, 4x4 | "
+           "items, scratch\n");
     for (int i = 0; i < SHAPES; i++) print_case(&shapes[i], &cases[i], llvm);
     return 0;
 }

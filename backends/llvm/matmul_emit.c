@@ -146,6 +146,12 @@ static val_t y_at(mm_t *c, const tile_t *t, int r, int v) {
     return at(c, c->y, add(c, mul(c, row, c->p->n), column));
 }
 
+/* From a's first k to this one. */
+static val_t offset_in_a(mm_t *c, val_t k) {
+    if (!c->a_block) return mul(c, k, c->p->a_k);
+    return add(c, mul(c, divide(c, k, c->a_block), c->a_block_stride), mul(c, modulo(c, k, c->a_block), c->p->a_k));
+}
+
 /* One k: `a` and `b` point at it, `k` more is a constant. */
 static void step(mm_t *c, tile_t *t, val_t a, val_t b, int64_t k) {
     unsigned align = c->p->b_constant ? (unsigned)c->b->lanes * 4 : 4;
@@ -225,7 +231,7 @@ static void sum_over_k(mm_t *c, tile_t *t) {
         int64_t each = b->fetch_step ? b->fetch_step : b->prefetch * LINE_FLOATS;
         fetch(c, at(c, t->next_block, mul(c, divide(c, k, unroll), each)), b->prefetch);
     }
-    val_t from_a = at(c, t->a, mul(c, k, c->p->a_k)), from_b = at(c, c->block, mul(c, k, c->b_stride));
+    val_t from_a = at(c, t->a, offset_in_a(c, k)), from_b = at(c, c->block, mul(c, k, c->b_stride));
     for (int64_t u = 0; u < unroll; u++) step(c, t, from_a, from_b, u);
     val_t next = add(c, k, i64(c, unroll));
     LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, next, end, ""), body, done);
@@ -236,7 +242,9 @@ static void sum_over_k(mm_t *c, tile_t *t) {
 
 static void rest_of_k(mm_t *c, tile_t *t) {
     int64_t last = c->p->k - (c->b->blocks - 1) * c->b->depth, unroll = veer_mm_unroll(t->rows * c->vectors);
-    for (int64_t k = whole_steps(last, unroll); k < last; k++) step(c, t, t->a, c->block, k);
+    int64_t from = whole_steps(last, unroll); /* those that are left lie in one block of a */
+    val_t from_a = at(c, t->a, offset_in_a(c, i64(c, from))), from_b = at(c, c->block, i64(c, from * c->b_stride));
+    for (int64_t k = from; k < last; k++) step(c, t, from_a, from_b, k - from);
 }
 
 void veer_mm_sums(mm_t *c, tile_t *t) {

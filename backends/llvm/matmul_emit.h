@@ -14,13 +14,14 @@ typedef struct veer_mm_emitter_s {
     LLVMValueRef bufs[VEER_MM_MAX_STEPS]; /* of the program's loads */
     LLVMValueRef stack;                   /* a tile, where the program is long */
     /* of the panel under way */
-    int vectors, lanes;                                             /* lanes: of the last vector */
-    LLVMValueRef column;                                            /* its first */
-    LLVMValueRef block;                                             /* b's address at the block's first k */
-    LLVMValueRef k;                                                 /* that k */
-    LLVMValueRef is_first, is_last;                                 /* of the blocks; NULL where there is one */
-    LLVMValueRef is_end;                                            /* nothing of b follows in this call */
-    int64_t b_stride;                                               /* from one k to the next */
+    int vectors, lanes;              /* lanes: of the last vector */
+    LLVMValueRef column;             /* its first */
+    LLVMValueRef block;              /* b's address at the block's first k */
+    LLVMValueRef k;                  /* that k */
+    LLVMValueRef is_first, is_last;  /* of the blocks; NULL where there is one */
+    LLVMValueRef is_end;             /* nothing of b follows in this call */
+    int64_t b_stride;                /* from one k to the next */
+    int64_t a_block, a_block_stride; /* a is in blocks of so many k, so far apart; a_block 0: it is not */
     LLVMValueRef by_column[VEER_MM_MAX_STEPS][VEER_MM_MAX_VECTORS]; /* loads that are the same for every row */
 } veer_mm_emitter_t;
 

@@ -18,56 +18,80 @@ static int64_t positions(const veer_wino_cut_t *cut) {
     return (int64_t)cut->patch * cut->patch;
 }
 
+int64_t veer_wino_v_floats(const veer_wino_cut_t *cut) {
+    return ceil_div(cut->mm.tiles, cut->mm.groups) * cut->v_micro;
+}
+
 size_t veer_wino_scratch_floats(const veer_wino_cut_t *cut) {
-    return (size_t)(positions(cut) * (cut->v_position + cut->z_position));
+    return (size_t)(veer_wino_v_floats(cut) + positions(cut) * cut->z_position);
 }
 
-/* Rows of v are aligned, and not multiples of half a page apart, which would compete for the same lines of the first
- * cache; so are the positions of one tile. */
+/* Positions of z that one tile reads are not a power of two apart: those compete for the same lines of the first cache.
+ */
 static void set_strides(veer_wino_cut_t *cut, int64_t k) {
-    enum { HALF_PAGE = 512 };
-    int64_t lanes = cut->mm.lanes, line = lanes < 16 ? 16 : lanes;
-    cut->v_row = ceil_div(k, lanes) * lanes;
-    if (cut->v_row % HALF_PAGE == 0) cut->v_row += lanes;
-    cut->z_row = (int64_t)cut->mm.vectors * lanes;
-    cut->v_position = ceil_div(cut->group_tiles * cut->v_row, line) * line;
-    cut->z_position = ceil_div(cut->group_tiles * cut->z_row, line) * line;
-    if (cut->v_position / line % 2 == 0) cut->v_position += line;
-    if (cut->z_position / line % 2 == 0) cut->z_position += line;
+    const veer_mm_blocking_t *b = &cut->mm;
+    cut->v_position = (b->tile_rows + (b->long_tiles > 0)) * VEER_WINO_BLOCK;
+    cut->v_block = cut->v_position * positions(cut);
+    cut->v_micro = cut->v_block * ceil_div(k, VEER_WINO_BLOCK);
+    cut->z_row = (int64_t)b->vectors * b->lanes;
+    cut->z_position = ceil_div(cut->group_tiles * cut->z_row, VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
+    if (cut->z_position / VEER_WINO_BLOCK % 2 == 0) cut->z_position += VEER_WINO_BLOCK;
 }
 
-/* The products' tiles of a group: as many as the second cache holds in transformed form, few enough that there are
- * items for several threads. */
-static void set_groups(veer_wino_cut_t *cut, int64_t k, int64_t tiles) {
-    enum { GROUP_BYTES = 3 << 18, LEAST_ITEMS = 8 };
+static size_t packed_bytes(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
+    return veer_wino_packed_floats(p, cut) * sizeof(float);
+}
+
+/* Whether each group fetches the weights anew. */
+static bool are_far(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
+    enum { NEAR_BYTES = 1 << 20 };
+    return packed_bytes(p, cut) > NEAR_BYTES;
+}
+
+/* An odd number of items leaves one of two threads idle: where there are few, rather shorter tiles. */
+static void even_tiles(veer_mm_blocking_t *b, int64_t rows) {
+    enum { FEW = 16 };
+    if (b->tiles < 2 || b->tiles % 2 == 0 || b->panels % 2 == 0 || b->tiles * b->panels > FEW) return;
+    b->tiles++;
+    b->tile_rows = rows / b->tiles, b->long_tiles = rows % b->tiles;
+}
+
+/* The products' tiles of a group: as many as the second cache holds in transformed form beside weights, few enough that
+ * there are items for several threads. */
+static void set_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, int64_t tiles) {
+    enum { GROUP_BYTES = 1 << 19, FAR_GROUP_BYTES = 3 << 18, LEAST_ITEMS = 8, LEAST_FAR_ITEMS = 4 };
     veer_mm_blocking_t *b = &cut->mm;
-    int64_t most_rows = b->tile_rows + (b->long_tiles > 0);
-    int64_t bytes = positions(cut) * most_rows * (k + (int64_t)b->vectors * b->lanes) * 4;
-    int64_t group = GROUP_BYTES / bytes;
+    bool far = are_far(p, cut);
+    int64_t most_rows = b->tile_rows + (b->long_tiles > 0), least = far ? LEAST_FAR_ITEMS : LEAST_ITEMS;
+    int64_t bytes = positions(cut) * most_rows * (p->mm.k + (int64_t)b->vectors * b->lanes) * 4;
+    int64_t group = (far ? FAR_GROUP_BYTES : GROUP_BYTES) / bytes;
     if (group < 1) group = 1;
     b->groups = ceil_div(b->tiles, min_i64(group, b->tiles));
-    while (b->groups * b->panels < LEAST_ITEMS && b->groups < b->tiles) b->groups++;
+    while (b->groups * b->panels < least && b->groups < b->tiles) b->groups++;
     cut->group_tiles = min_i64(ceil_div(b->tiles, b->groups) * most_rows, tiles);
 }
 
-/* The weights of a position come from memory while those before are multiplied. */
-static void set_prefetch(veer_wino_cut_t *cut, int64_t k, int64_t n) {
-    enum { LARGE_BYTES = 1 << 19, LINE_BYTES = 64 };
+/* Weights are not in the second cache when their turn comes. A position's come while those before are multiplied; each
+ * of a group's tiles fetches its part. */
+static void set_prefetch(veer_wino_cut_t *cut) {
+    enum { LINE_BYTES = 64 };
     veer_mm_blocking_t *b = &cut->mm;
     int64_t width = (int64_t)b->vectors * b->lanes, micros = ceil_div(b->tiles, b->groups);
     int64_t step_bytes = veer_mm_unroll((int)b->tile_rows * b->vectors) * width * 4;
-    b->prefetch = positions(cut) * k * n * 4 < LARGE_BYTES ? 0 : (int)ceil_div(step_bytes, LINE_BYTES * micros);
+    b->prefetch = (int)ceil_div(step_bytes, LINE_BYTES * micros);
 }
 
 veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, int lanes, int registers) {
     veer_wino_cut_t cut = {.tile = tile, .patch = tile + VEER_WINO_KERNEL - 1};
     cut.tiles_h = ceil_div(p->y_h, tile), cut.tiles_w = ceil_div(p->y_w, tile);
     veer_mm_problem_t product = p->mm;
-    product.m = p->images * cut.tiles_h * cut.tiles_w, product.a_row = p->mm.k | 1;
+    product.m = p->images * cut.tiles_h * cut.tiles_w, product.a_row = VEER_WINO_BLOCK;
     cut.mm = veer_mm_cut(&product, lanes, registers);
     cut.mm.blocks = 1, cut.mm.depth = p->mm.k;
-    set_groups(&cut, p->mm.k, product.m);
-    set_prefetch(&cut, p->mm.k, p->mm.n);
+    cut.mm.fetch_tiles = 0, cut.mm.fetch_step = 0;
+    even_tiles(&cut.mm, product.m);
+    set_groups(p, &cut, product.m);
+    set_prefetch(&cut);
     set_strides(&cut, p->mm.k);
     return cut;
 }
@@ -95,17 +119,11 @@ static double step_cycles(const veer_wino_problem_t *p, const veer_wino_cut_t *c
     return sum + sums / (double)p->mm.k;
 }
 
-/* Whether each group fetches the weights anew. */
-static bool are_far(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
-    enum { NEAR_BYTES = 1 << 20 };
-    return veer_wino_packed_floats(p, cut) * sizeof(float) > NEAR_BYTES;
-}
-
 static double winograd_cycles(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     double tiles = (double)(p->images * cut->tiles_h * cut->tiles_w);
     double in = (double)ceil_div(p->mm.k, cut->mm.lanes), out = (double)ceil_div(p->mm.n, cut->mm.lanes);
     double products = (double)(positions(cut) * p->mm.k) * step_cycles(p, cut);
-    double bytes = 4 * (double)veer_wino_packed_floats(p, cut) * (are_far(p, cut) ? (double)cut->mm.groups : 1);
+    double bytes = (double)packed_bytes(p, cut) * (are_far(p, cut) ? (double)cut->mm.groups : 1);
     double transforms = in * (double)positions(cut) * IN +
                         out * ((double)positions(cut) * OUT + (double)(cut->tile * cut->tile) * DONE);
     return larger(products, bytes / BYTES) + tiles * transforms;
@@ -203,6 +221,8 @@ static veer_status_t pack_weights(veer_llvm_t *llvm, const veer_wino_problem_t *
     out->packed = packed;
     out->packed_bytes = count * sizeof *packed;
     out->packed_buf = (int)p->mm.b_buf;
+    int64_t panel_floats = positions(cut) * p->mm.k * cut->mm.vectors * cut->mm.lanes;
+    out->stream = (veer_stream_t){packed, 1, cut->mm.panels, panel_floats * (int64_t)sizeof *packed};
     return veer_ok();
 }
 

@@ -37,15 +37,21 @@ typedef struct veer_wino_problem_s {
 bool veer_wino_match(const veer_graph_t *g, veer_node_t node, veer_wino_problem_t *out, char *reason,
                      size_t reason_bytes);
 
+/* Channels of transformed x that lie together, tile by tile: a line of the cache, a multiple of the lanes. So what one
+ * patch gives for them lies in few pages, and a product reads whole lines. */
+enum { VEER_WINO_BLOCK = 16 };
+
 /* How a problem is cut, by its shape and the target's registers alone. */
 typedef struct veer_wino_cut_s {
-    int tile, patch;           /* m, m + 2 */
-    int64_t tiles_h, tiles_w;  /* of one image */
-    veer_mm_blocking_t mm;     /* of one product: all tiles by M */
-    int64_t group_tiles;       /* of the largest group */
-    int64_t v_row, v_position; /* floats from one tile to the next, from one position to the next: transformed x */
-    int64_t z_row, z_position; /* the same of the products */
+    int tile, patch;                      /* m, m + 2 */
+    int64_t tiles_h, tiles_w;             /* of one image */
+    veer_mm_blocking_t mm;                /* of one product: all tiles by M */
+    int64_t group_tiles;                  /* of the largest group */
+    int64_t v_position, v_block, v_micro; /* transformed x: floats from one position to the next, from one block of
+                                             channels to the next, from one of the products' tiles to the next */
+    int64_t z_row, z_position;            /* the products: from one tile to the next, from one position to the next */
 } veer_wino_cut_t;
+int64_t veer_wino_v_floats(const veer_wino_cut_t *cut); /* transformed x of a group */
 size_t veer_wino_scratch_floats(const veer_wino_cut_t *cut);
 veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, int lanes, int registers);
 

@@ -27,6 +27,7 @@ typedef struct wino_s {
     val_t results;                /* a tile of y, on the stack */
     val_t first_micro, end_micro; /* the group's tiles of the products */
     val_t first, end;             /* the group's tiles */
+    val_t after;                  /* weights that are needed next */
 } wino_t;
 
 /* ---- addresses and memory ---- */
@@ -133,6 +134,16 @@ static void output_1d(wino_t *c, const val_t *z, val_t *y) {
     y[3] = scaled_plus(c, p * p * p, odd, scaled_plus(c, q * q * q, odd_q, z[5]));
 }
 
+/* The first tile of a product's tile. */
+static val_t first_tile(wino_t *c, val_t micro) {
+    const veer_mm_blocking_t *b = &c->cut->mm;
+    val_t first = mul(c, micro, b->tile_rows);
+    if (!b->long_tiles) return first;
+    val_t longs = i64(c, b->long_tiles);
+    val_t is_long = LLVMBuildICmp(c->e->builder, LLVMIntSLT, micro, longs, "");
+    return add(c, first, veer_emit_select(c->e, is_long, micro, longs));
+}
+
 /* ---- patches of x ---- */
 
 typedef struct place_s {
@@ -154,9 +165,11 @@ static val_t position(wino_t *c, val_t base, int i, int j, val_t channel) {
     return at(c, LLVMBuildLoad2(c->e->builder, c->e->ptr, address, ""), channel);
 }
 
-/* One vector of channels of a patch, to row `to` of v. */
-static void transform_channels(wino_t *c, val_t base, val_t channel, int lanes, val_t to) {
+/* One vector of channels of a patch, to row `row` of v. */
+static void transform_channels(wino_t *c, val_t base, val_t channel, int lanes, val_t row) {
     int n = c->cut->patch;
+    val_t block = mul(c, divide(c, channel, VEER_WINO_BLOCK), c->cut->v_block);
+    val_t to = at(c, row, add(c, block, modulo(c, channel, VEER_WINO_BLOCK)));
     val_t half[PATCH][PATCH];
     for (int j = 0; j < n; j++) {
         val_t d[PATCH], t[PATCH];
@@ -167,20 +180,19 @@ static void transform_channels(wino_t *c, val_t base, val_t channel, int lanes, 
     for (int i = 0; i < n; i++) {
         val_t t[PATCH];
         input_1d(c, half[i], t);
-        for (int j = 0; j < n; j++)
-            store(c, t[j], at(c, to, add(c, channel, i64(c, (i * n + j) * c->cut->v_position))));
+        for (int j = 0; j < n; j++) store(c, t[j], at(c, to, i64(c, (i * n + j) * c->cut->v_position)));
     }
 }
 
-static void transform_patch(wino_t *c, val_t base, val_t to) {
+static void transform_patch(wino_t *c, val_t base, val_t row) {
     int lanes = c->cut->mm.lanes;
     int64_t whole = c->p->mm.k / lanes * lanes;
     if (whole) {
         veer_emit_loop_t loop = veer_emit_loop_begin(c->e, i64(c, 0), i64(c, whole), lanes);
-        transform_channels(c, base, loop.i, lanes, to);
+        transform_channels(c, base, loop.i, lanes, row);
         veer_emit_loop_end(c->e, &loop);
     }
-    if (whole < c->p->mm.k) transform_channels(c, base, i64(c, whole), (int)(c->p->mm.k - whole), to);
+    if (whole < c->p->mm.k) transform_channels(c, base, i64(c, whole), (int)(c->p->mm.k - whole), row);
 }
 
 /* h, w: the patch's first row and column in x, perhaps negative; base: its address, were it inside. */
@@ -201,7 +213,8 @@ static void fill_table(wino_t *c, val_t h, val_t w, val_t base) {
     }
 }
 
-static void transform_tile(wino_t *c, val_t tile) {
+/* `row`: where v has the tile. */
+static void transform_tile(wino_t *c, val_t tile, val_t row) {
     veer_emit_t *e = c->e;
     int n = c->cut->patch;
     place_t place = place_of(c, tile);
@@ -210,17 +223,16 @@ static void transform_tile(wino_t *c, val_t tile) {
     val_t offset = add(c, mul(c, add(c, mul(c, place.image, c->p->h), h), c->p->w), w);
     offset = mul(c, offset, c->p->mm.k);
     val_t base = LLVMBuildGEP2(e->builder, e->f32, c->mm.a, &offset, 1, "");
-    val_t to = at(c, c->v, mul(c, sub(c, tile, c->first), c->cut->v_row));
     LLVMBasicBlockRef whole = veer_emit_block(e, "whole"), edge = veer_emit_block(e, "edge"),
                       both = veer_emit_block(e, "transformed");
     val_t is_whole = LLVMBuildAnd(e->builder, is_below(c, h, c->p->h - n + 1), is_below(c, w, c->p->w - n + 1), "");
     LLVMBuildCondBr(e->builder, is_whole, whole, edge);
     LLVMPositionBuilderAtEnd(e->builder, whole);
-    transform_patch(c, base, to);
+    transform_patch(c, base, row);
     LLVMBuildBr(e->builder, both);
     LLVMPositionBuilderAtEnd(e->builder, edge);
     fill_table(c, h, w, base);
-    transform_patch(c, NULL, to);
+    transform_patch(c, NULL, row);
     LLVMBuildBr(e->builder, both);
     LLVMPositionBuilderAtEnd(e->builder, both);
 }
@@ -230,35 +242,33 @@ static void transform_group(wino_t *c, val_t is_new) {
     LLVMBasicBlockRef yes = veer_emit_block(e, "new_group"), both = veer_emit_block(e, "same_group");
     LLVMBuildCondBr(e->builder, is_new, yes, both);
     LLVMPositionBuilderAtEnd(e->builder, yes);
-    veer_emit_loop_t loop = veer_emit_loop_begin(e, c->first, c->end, 1);
-    transform_tile(c, loop.i);
-    veer_emit_loop_end(e, &loop);
+    veer_emit_loop_t micros = veer_emit_loop_begin(e, c->first_micro, c->end_micro, 1);
+    val_t first = first_tile(c, micros.i), end = first_tile(c, add(c, micros.i, i64(c, 1)));
+    val_t v = at(c, c->v, mul(c, sub(c, micros.i, c->first_micro), c->cut->v_micro));
+    veer_emit_loop_t tiles = veer_emit_loop_begin(e, first, end, 1);
+    transform_tile(c, tiles.i, at(c, v, mul(c, sub(c, tiles.i, first), VEER_WINO_BLOCK)));
+    veer_emit_loop_end(e, &tiles);
+    veer_emit_loop_end(e, &micros);
     LLVMBuildBr(e->builder, both);
     LLVMPositionBuilderAtEnd(e->builder, both);
 }
 
 /* ---- products ---- */
 
-/* The first tile of a product's tile. */
-static val_t first_tile(wino_t *c, val_t micro) {
+/* The part of the weights that follow, `after`, which a tile of the products fetches. */
+static val_t part_to_fetch(wino_t *c, val_t micro) {
     const veer_mm_blocking_t *b = &c->cut->mm;
-    val_t first = mul(c, micro, b->tile_rows);
-    if (!b->long_tiles) return first;
-    val_t longs = i64(c, b->long_tiles);
-    val_t is_long = LLVMBuildICmp(c->e->builder, LLVMIntSLT, micro, longs, "");
-    return add(c, first, veer_emit_select(c->e, is_long, micro, longs));
+    int64_t steps = c->p->mm.k / veer_mm_unroll((int)b->tile_rows * c->mm.vectors);
+    return at(c, c->after, mul(c, sub(c, micro, c->first_micro), steps * b->prefetch * LINE_FLOATS));
 }
 
 static void multiply_rows(wino_t *c, int rows, val_t position, val_t micro, val_t row) {
     const veer_wino_cut_t *cut = c->cut;
     int count = rows * c->mm.vectors;
     veer_mm_tile_t t = {.rows = rows};
-    t.a = at(c, c->v, add(c, mul(c, position, cut->v_position), mul(c, row, cut->v_row)));
-    if (cut->mm.prefetch) {
-        int64_t steps = c->p->mm.k / veer_mm_unroll((int)cut->mm.tile_rows * c->mm.vectors);
-        val_t part = mul(c, sub(c, micro, c->first_micro), steps * cut->mm.prefetch * LINE_FLOATS);
-        t.next_block = at(c, c->mm.block, add(c, part, i64(c, c->p->mm.k * c->mm.b_stride)));
-    }
+    val_t v = mul(c, sub(c, micro, c->first_micro), cut->v_micro);
+    t.a = at(c, c->v, add(c, v, mul(c, position, cut->v_position)));
+    if (cut->mm.prefetch) t.next_block = part_to_fetch(c, micro);
     veer_mm_sums(&c->mm, &t);
     val_t to = at(c, c->z, add(c, mul(c, position, cut->z_position), mul(c, row, cut->z_row)));
     for (int i = 0; i < count; i++) {
@@ -287,11 +297,26 @@ static void multiply_micro(wino_t *c, val_t position, val_t micro) {
     LLVMPositionBuilderAtEnd(e->builder, both);
 }
 
-static void multiply(wino_t *c, val_t panel) {
+/* What is read after a panel's weights: the next panel's, the first of the next group, or the beginning of the next
+ * call's stream; where there is no such, what is there already. */
+static val_t after_panel(wino_t *c, val_t item, val_t panel, val_t weights, int64_t floats) {
+    veer_emit_t *e = c->e;
+    val_t is_end = LLVMBuildICmp(e->builder, LLVMIntEQ, add(c, item, i64(c, 1)), c->mm.jit->end, ""),
+          is_last = LLVMBuildICmp(e->builder, LLVMIntEQ, panel, i64(c, c->cut->mm.panels - 1), ""),
+          is_none = LLVMBuildICmp(e->builder, LLVMIntEQ, c->mm.jit->next, LLVMConstNull(e->ptr), "");
+    val_t here = veer_emit_select(e, is_last, c->mm.bm, at(c, weights, i64(c, floats)));
+    return veer_emit_select(e, is_end, veer_emit_select(e, is_none, weights, c->mm.jit->next), here);
+}
+
+static void multiply(wino_t *c, val_t item, val_t panel) {
     int64_t n = c->cut->patch, width = (int64_t)c->cut->mm.vectors * c->cut->mm.lanes;
+    int64_t floats = c->p->mm.k * c->mm.b_stride; /* of a position's weights */
     val_t weights = at(c, c->mm.bm, mul(c, panel, n * n * width * c->p->mm.k));
+    val_t after = after_panel(c, item, panel, weights, n * n * floats);
     veer_emit_loop_t positions = veer_emit_loop_begin(c->e, i64(c, 0), i64(c, n * n), 1);
-    c->mm.block = at(c, weights, mul(c, positions.i, c->p->mm.k * c->mm.b_stride));
+    c->mm.block = at(c, weights, mul(c, positions.i, floats));
+    val_t is_last = LLVMBuildICmp(c->e->builder, LLVMIntEQ, positions.i, i64(c, n * n - 1), "");
+    c->after = veer_emit_select(c->e, is_last, after, at(c, c->mm.block, i64(c, floats)));
     veer_emit_loop_t micros = veer_emit_loop_begin(c->e, c->first_micro, c->end_micro, 1);
     multiply_micro(c, positions.i, micros.i);
     veer_emit_loop_end(c->e, &micros);
@@ -350,14 +375,14 @@ static void finish_tile(wino_t *c, val_t tile) {
 
 /* ---- items ---- */
 
-static void do_panel(wino_t *c, val_t panel, bool is_tail) {
+static void do_panel(wino_t *c, val_t item, val_t panel, bool is_tail) {
     const veer_mm_blocking_t *b = &c->cut->mm;
     c->mm.vectors = is_tail ? b->tail_vectors : b->vectors;
     c->mm.lanes = is_tail ? b->tail_lanes : b->lanes;
     c->mm.b_stride = (int64_t)c->mm.vectors * b->lanes;
     c->mm.column = mul(c, panel, (int64_t)b->vectors * b->lanes);
     c->mm.k = i64(c, 0);
-    multiply(c, panel);
+    multiply(c, item, panel);
     veer_mm_load_columns(&c->mm);
     veer_emit_loop_t tiles = veer_emit_loop_begin(c->e, c->first, c->end, 1);
     finish_tile(c, tiles.i);
@@ -376,17 +401,17 @@ static void do_item(wino_t *c, val_t item) {
     transform_group(c, LLVMBuildOr(e->builder, starts_group, starts_share, ""));
     bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes;
     if (!partial || b->panels == 1) {
-        do_panel(c, panel, partial);
+        do_panel(c, item, panel, partial);
         return;
     }
     LLVMBasicBlockRef full = veer_emit_block(e, "full"), tail = veer_emit_block(e, "tail"),
                       both = veer_emit_block(e, "both");
     LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, panel, i64(c, b->panels - 1), ""), full, tail);
     LLVMPositionBuilderAtEnd(e->builder, full);
-    do_panel(c, panel, false);
+    do_panel(c, item, panel, false);
     LLVMBuildBr(e->builder, both);
     LLVMPositionBuilderAtEnd(e->builder, tail);
-    do_panel(c, panel, true);
+    do_panel(c, item, panel, true);
     LLVMBuildBr(e->builder, both);
     LLVMPositionBuilderAtEnd(e->builder, both);
 }
@@ -404,12 +429,13 @@ static val_t make_zeros(wino_t *c, int64_t floats) {
 void veer_wino_emit(veer_jit_kernel_t *jit, const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     veer_mm_problem_t product = p->mm;
     product.m = p->images * cut->tiles_h * cut->tiles_w;
-    product.a_row = cut->v_row;
+    product.a_row = VEER_WINO_BLOCK;
     wino_t c = {.e = &jit->emit, .p = p, .cut = cut, .points = veer_wino_points(cut->tile)};
     veer_mm_emitter_init(&c.mm, jit, &product, &cut->mm);
+    c.mm.a_block = VEER_WINO_BLOCK, c.mm.a_block_stride = cut->v_block;
     c.v = jit->scratch;
-    c.z = at(&c, c.v, i64(&c, cut->patch * cut->patch * cut->v_position));
-    c.zeros = make_zeros(&c, cut->v_row);
+    c.z = at(&c, c.v, i64(&c, veer_wino_v_floats(cut)));
+    c.zeros = make_zeros(&c, p->mm.k);
     c.table = veer_emit_variable(c.e, LLVMArrayType2(c.e->ptr, PATCH * PATCH));
     c.results = veer_emit_variable(
         c.e, LLVMArrayType2(c.mm.vector, VEER_WINO_MAX_TILE * VEER_WINO_MAX_TILE * VEER_MM_MAX_VECTORS));
