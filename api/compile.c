@@ -93,7 +93,10 @@ veer_status_t veer_compile_func(veer_graph_t *g, veer_func_t func, const veer_co
                          : backend == VEER_BACKEND_REFERENCE ? PLAIN
                                                              : OPTIMISED;
     VEER_TRY(veer_run_passes(g, func, passes, options));
-    return veer_lower(g, func, backend, strict, allocator, out_plan);
+    veer_lower_options_t lower = {.backend = backend, .strict = strict, .tune = VEER_TUNE_ON};
+    if (options) lower.cache = options->cache;
+    if (options && options->tune) VEER_TRY(veer_tune_parse(options->tune, &lower.tune));
+    return veer_lower(g, func, &lower, allocator, out_plan);
 }
 
 /* ---- compiled models ---- */

@@ -1,14 +1,7 @@
 #include "api/lower.h"
 
 #include "api/storage.h"
-#include "backends/reference/reference.h"
 #include "ir/builder.h"
-#ifdef VEER_WITH_LLVM
-#include "backends/llvm/llvm.h"
-#endif
-#ifdef VEER_WITH_ONEDNN
-#include "backends/onednn/onednn.h"
-#endif
 
 #include <stdio.h>
 #include <string.h>
@@ -30,33 +23,17 @@ veer_status_t veer_precision_parse(const char *name, bool *out_strict) {
     return veer_ok();
 }
 
-enum { REASON_BYTES = 256, LABEL_BYTES = 160 };
-
-/* What was chosen for a node; kernels of LLVM get their address once all are compiled. */
-typedef struct choice_s {
-    enum { BY_NONE, BY_LLVM, BY_ONEDNN, BY_REFERENCE } by;
-    int llvm_id;
-    const void *packed; /* takes the place of buffer `packed_buf`; NULL: none */
-    int packed_buf;
-    veer_call_desc_t desc;
-    const char *reason;
-} choice_t;
+enum { LABEL_BYTES = 160 };
 
 typedef struct lower_s {
     veer_graph_t *g;
-    veer_backend_t backend;
-    bool strict;
     veer_allocator_t allocator;
     veer_plan_t *plan;
     veer_storage_t storage;
-    choice_t *choices; /* by node id */
+    veer_makers_t makers;
+    veer_tuning_t *tuning;
+    veer_choice_t *choices; /* by node id */
     bool main_loop_seen;
-#ifdef VEER_WITH_LLVM
-    veer_llvm_t *llvm;
-#endif
-#ifdef VEER_WITH_ONEDNN
-    veer_onednn_t *onednn;
-#endif
 } lower_t;
 
 /* ---- legal loops ---- */
@@ -102,179 +79,18 @@ static veer_status_t legalise(veer_graph_t *g, veer_region_t region) {
 
 /* ---- choice ---- */
 
-static bool is_contraction(veer_op_t op) {
-    return veer_op_has(op, VEER_CONTRACTION) || op == VEER_OP_MAX_POOL || op == VEER_OP_AVG_POOL ||
-           op == VEER_OP_RESIZE;
-}
-
-static bool is_matmul(veer_op_t op) {
-    return op == VEER_OP_MATMUL;
-}
-
-/* The node itself, or one in its body. */
-static bool contains(const veer_graph_t *g, veer_node_t n, bool (*is)(veer_op_t op)) {
-    if (veer_node_op(g, n) != VEER_OP_FUSED) return is(veer_node_op(g, n));
-    VEER_FOR_EACH_NODE(g, veer_node_body(g, n), inner)
-    if (contains(g, inner, is)) return true;
-    return false;
-}
-
-/* Each tries one backend: true where it took the node; `why` collects the reasons of those that declined. */
-static void add_reason(char *why, const char *who, const char *reason) {
-    size_t at = strlen(why);
-    snprintf(why + at, REASON_BYTES - at, "%s%s declined: %s", at ? "; " : "", who,
-             *reason ? reason : "no reason given");
-}
-
-#ifdef VEER_WITH_ONEDNN
-static veer_status_t try_onednn(lower_t *l, veer_node_t n, choice_t *c, char *why) {
-    char reason[REASON_BYTES] = "";
-    if (!contains(l->g, n, is_contraction)) return veer_ok();
-    if (!veer_onednn_supports(l->g, n, reason, sizeof reason)) {
-        add_reason(why, "onednn", reason);
-        return veer_ok();
-    }
-    veer_onednn_kernel_t k;
-    veer_status_t status = veer_onednn_emit(l->onednn, l->g, n, NULL, &k);
-    if (veer_status_code(status) == VEER_ERR_UNSUPPORTED) {
-        add_reason(why, "onednn", veer_status_message(status, 0));
-        veer_status_free(status);
-        return veer_ok();
-    }
-    VEER_TRY(status);
-    c->by = BY_ONEDNN;
-    c->desc = (veer_call_desc_t){.backend = "onednn",
-                                 .fn = k.fn,
-                                 .params = k.params,
-                                 .work_items = k.work_items,
-                                 .scratch_bytes = k.scratch_bytes,
-                                 .flops = k.flops,
-                                 .bytes = k.bytes};
-    return veer_ok();
-}
-#endif
-
-#ifdef VEER_WITH_LLVM
-static void take_llvm(choice_t *c, const veer_llvm_kernel_t *k) {
-    c->by = BY_LLVM;
-    c->llvm_id = k->id;
-    c->packed = k->packed, c->packed_buf = k->packed_buf;
-    c->desc = (veer_call_desc_t){.backend = "llvm",
-                                 .stream = k->stream,
-                                 .work_items = k->work_items,
-                                 .scratch_bytes = k->scratch_bytes,
-                                 .flops = k->flops,
-                                 .bytes = k->bytes};
-}
-
-static veer_status_t try_llvm(lower_t *l, veer_node_t n, choice_t *c, char *why) {
-    char reason[REASON_BYTES] = "";
-    bool supports;
-    VEER_TRY(veer_llvm_supports(l->g, n, &supports, reason, sizeof reason));
-    if (!supports) {
-        add_reason(why, "llvm", reason);
-        return veer_ok();
-    }
-    veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_emit(l->llvm, l->g, n, &k));
-    take_llvm(c, &k);
-    return veer_ok();
-}
-
-/* Products: ours are level with oneDNN's or ahead on every shape and CPU that was measured (backends/llvm/README.md).
- */
-static veer_status_t try_llvm_matmul(lower_t *l, veer_node_t n, choice_t *c, char *why) {
-    char reason[REASON_BYTES] = "";
-    if (!contains(l->g, n, is_matmul)) return veer_ok();
-    if (!veer_llvm_matmul_supports(l->g, n, reason, sizeof reason)) {
-        add_reason(why, "llvm", reason);
-        return veer_ok();
-    }
-    veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_matmul_emit(l->llvm, l->g, n, &k));
-    take_llvm(c, &k);
-    return veer_ok();
-}
-
-static bool is_conv(veer_op_t op) {
-    return op == VEER_OP_CONV || op == VEER_OP_CONV_TRANSPOSE;
-}
-
-/* Convolutions that Winograd's algorithm does with fewer operations. */
-static veer_status_t try_llvm_conv(lower_t *l, veer_node_t n, choice_t *c, char *why) {
-    static const double LEAST_GAIN = 1.15; /* estimates are some 10 % off */
-    char reason[REASON_BYTES] = "";
-    veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
-    if (!contains(l->g, n, is_conv)) return veer_ok();
-    if (!veer_llvm_conv_ways(l->llvm, l->g, n, l->strict, ways, reason, sizeof reason)) {
-        add_reason(why, "winograd", reason);
-        return veer_ok();
-    }
-    if (ways[0].gain < LEAST_GAIN) {
-        snprintf(reason, sizeof reason, "%.2f times as fast by estimate", ways[0].gain);
-        add_reason(why, "winograd", reason);
-        return veer_ok();
-    }
-    veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_conv_emit(l->llvm, l->g, n, ways[0].tile, &k));
-    snprintf(why, REASON_BYTES, "winograd %dx%d: %.2f times as fast by estimate", ways[0].tile, ways[0].tile,
-             ways[0].gain);
-    take_llvm(c, &k);
-    return veer_ok();
-}
-#endif
-
-static veer_status_t choose(lower_t *l, veer_node_t n) {
-    choice_t *c = &l->choices[n.i];
-    char why[REASON_BYTES] = "";
-#ifdef VEER_WITH_LLVM
-    if (l->backend == VEER_BACKEND_AUTO) VEER_TRY(try_llvm_matmul(l, n, c, why));
-    if (l->backend == VEER_BACKEND_AUTO && !c->by) VEER_TRY(try_llvm_conv(l, n, c, why));
-#endif
-#ifdef VEER_WITH_ONEDNN
-    if (l->backend == VEER_BACKEND_AUTO && !c->by) VEER_TRY(try_onednn(l, n, c, why));
-#endif
-#ifdef VEER_WITH_LLVM
-    if (l->backend == VEER_BACKEND_AUTO && !c->by) VEER_TRY(try_llvm(l, n, c, why));
-#endif
-    if (!c->by) {
-        if (l->backend == VEER_BACKEND_REFERENCE) snprintf(why, sizeof why, "asked for");
-        VEER_TRY(veer_reference_emit(l->g, n, l->plan, &c->desc));
-        c->by = BY_REFERENCE;
-    }
-    char *kept = veer_plan_alloc(l->plan, strlen(why) + 1);
-    if (!kept) return veer_out_of_memory();
-    c->reason = strcpy(kept, why);
-    return veer_ok();
-}
-
 static veer_status_t choose_all(lower_t *l, veer_region_t region) {
     VEER_FOR_EACH_NODE(l->g, region, n) {
         veer_op_t op = veer_node_op(l->g, n);
-        if (op == VEER_OP_LOOP)
+        if (op == VEER_OP_LOOP) {
             VEER_TRY(choose_all(l, veer_node_body(l->g, n)));
-        else if (!l->storage.is_view[n.i] && !veer_op_has(op, VEER_TERMINATOR))
-            VEER_TRY(veer_status_where(choose(l, n), "op '%s'", veer_op_name(op)));
+        } else if (!l->storage.is_view[n.i] && !veer_op_has(op, VEER_TERMINATOR)) {
+            const char *why;
+            veer_maker_t first = veer_tuning_choice(l->tuning, n, &why);
+            VEER_TRY(veer_status_where(veer_choose(&l->makers, l->g, n, first, why, &l->choices[n.i]), "op '%s'",
+                                       veer_op_name(op)));
+        }
     }
-    return veer_ok();
-}
-
-#ifdef VEER_WITH_LLVM
-static void release_llvm(void *llvm) {
-    veer_llvm_destroy(llvm);
-}
-#endif
-
-static veer_status_t open_backends(lower_t *l) {
-    if (l->backend == VEER_BACKEND_REFERENCE) return veer_ok();
-#ifdef VEER_WITH_LLVM
-    VEER_TRY(veer_llvm_create(l->allocator, NULL, &l->llvm));
-    VEER_TRY(veer_plan_on_destroy(l->plan, release_llvm, l->llvm));
-#endif
-#ifdef VEER_WITH_ONEDNN
-    VEER_TRY(veer_onednn_create(l->allocator, &l->onednn));
-    VEER_TRY(veer_plan_on_destroy(l->plan, veer_onednn_release, l->onednn));
-#endif
     return veer_ok();
 }
 
@@ -309,7 +125,7 @@ static void describe(const veer_graph_t *g, veer_node_t n, char label[LABEL_BYTE
 
 static veer_status_t add_kernel(lower_t *l, veer_node_t n, bool in_loop) {
     veer_graph_t *g = l->g;
-    choice_t *c = &l->choices[n.i];
+    const veer_choice_t *c = &l->choices[n.i];
     int in = veer_node_in_count(g, n), out = veer_node_out_count(g, n), origins = veer_node_origin_count(g, n);
     veer_buf_t *bufs = veer_plan_alloc(l->plan, (size_t)(in + out + 1) * sizeof *bufs);
     const char **names = veer_plan_alloc(l->plan, (size_t)(origins + 1) * sizeof *names);
@@ -329,9 +145,7 @@ static veer_status_t add_kernel(lower_t *l, veer_node_t n, bool in_loop) {
     desc.buf_count = in + out;
     desc.origins = names;
     desc.origin_count = origins;
-#ifdef VEER_WITH_LLVM
-    if (c->by == BY_LLVM) desc.fn = veer_llvm_symbol(l->llvm, c->llvm_id);
-#endif
+    desc.fn = veer_choice_function(&l->makers, c);
     return veer_plan_add_call(l->plan, &desc);
 }
 
@@ -408,31 +222,36 @@ static veer_status_t copy_results(lower_t *l, veer_region_t body) {
     return veer_ok();
 }
 
-static veer_status_t lower(lower_t *l, veer_func_t func) {
+static veer_status_t lower(lower_t *l, veer_func_t func, const veer_lower_options_t *options, veer_cache_t *cache) {
     veer_region_t body = veer_func_body(l->g, func);
     VEER_TRY(legalise(l->g, body));
     VEER_TRY(veer_storage_init(&l->storage, l->g, func, l->allocator));
     l->choices = veer_alloc_array(l->allocator, veer_graph_node_limit(l->g), sizeof *l->choices);
     if (!l->choices) return veer_out_of_memory();
-    VEER_TRY(open_backends(l));
+    veer_makers_options_t makers = {options->backend, options->strict, cache};
+    VEER_TRY(veer_makers_open(&makers, l->plan, l->allocator, &l->makers));
+    if (options->backend != VEER_BACKEND_REFERENCE)
+        VEER_TRY(veer_tune(l->g, body, options->tune, &l->makers, &l->tuning));
     VEER_TRY(add_ports(l, func));
     VEER_TRY(choose_all(l, body));
-#ifdef VEER_WITH_LLVM
-    if (l->llvm) VEER_TRY(veer_llvm_finish(l->llvm));
-#endif
+    VEER_TRY(veer_makers_finish(&l->makers));
     VEER_TRY(lower_region(l, body, 0));
     VEER_TRY(copy_results(l, body));
     veer_plan_set_arena_bytes(l->plan, l->storage.arena_bytes);
     return veer_ok();
 }
 
-veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, veer_backend_t backend, bool strict,
+veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, const veer_lower_options_t *options,
                          veer_allocator_t allocator, veer_plan_t **out_plan) {
-    lower_t l = {.g = g, .backend = backend, .strict = strict, .allocator = allocator};
-    VEER_TRY(veer_plan_create(allocator, &l.plan));
-    veer_status_t status = veer_status_where(lower(&l, func), "lowering @%s", veer_func_name(g, func));
+    lower_t l = {.g = g, .allocator = allocator};
+    veer_cache_t *cache = NULL;
+    if (options->backend != VEER_BACKEND_REFERENCE) VEER_TRY(veer_cache_open(options->cache, allocator, &cache));
+    veer_status_t status = veer_plan_create(allocator, &l.plan);
+    if (!status) status = veer_status_where(lower(&l, func, options, cache), "lowering @%s", veer_func_name(g, func));
     veer_storage_deinit(&l.storage);
     veer_free(allocator, l.choices);
+    veer_tuning_destroy(l.tuning);
+    veer_cache_close(cache);
     if (status) {
         veer_plan_destroy(l.plan);
         return status;

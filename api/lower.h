@@ -2,13 +2,8 @@
 #ifndef VEER_API_LOWER_H
 #define VEER_API_LOWER_H
 
-#include "ir/graph.h"
-#include "runtime/plan.h"
-
-typedef enum veer_backend_e {
-    VEER_BACKEND_AUTO,     /* oneDNN for contractions, LLVM for the rest, the reference loops as the last resort */
-    VEER_BACKEND_REFERENCE /* the reference loops only */
-} veer_backend_t;
+#include "api/choose.h"
+#include "api/tune.h"
 
 /* "auto", "reference"; VEER_ERR_CONFIG otherwise. */
 VEER_MUST_USE veer_status_t veer_backend_parse(const char *name, veer_backend_t *out_backend);
@@ -17,11 +12,18 @@ VEER_MUST_USE veer_status_t veer_backend_parse(const char *name, veer_backend_t 
  * that of the direct one. */
 VEER_MUST_USE veer_status_t veer_precision_parse(const char *name, bool *out_strict);
 
+typedef struct veer_lower_options_s {
+    veer_backend_t backend;
+    bool strict;
+    veer_tune_mode_t tune;
+    const char *cache; /* as veer_cache_open's folder */
+} veer_lower_options_t;
+
 /* Arguments of the function become the plan's inputs, results its outputs, under their names (%i where a result has
  * none). Calls and grads must have been expanded. The plan points into the graph's constants: the graph must outlive
  * it. The first loop of the function's body is the plan's main loop. May add copies to loops that yield their arguments
  * in other places. */
-VEER_MUST_USE veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, veer_backend_t backend, bool strict,
+VEER_MUST_USE veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, const veer_lower_options_t *options,
                                        veer_allocator_t allocator, veer_plan_t **out_plan);
 
 #endif

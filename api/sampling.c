@@ -334,9 +334,13 @@ static veer_status_t make(veer_sampling_t *s, const char *folder, const veer_set
     VEER_TRY(choose_batch(s, settings));
     veer_compile_options_t o = options ? *options : (veer_compile_options_t){0};
     const char *backend = veer_setting_text(settings, VEER_SETTING_BACKEND, 0);
+    const char *tune = veer_setting_text(settings, VEER_SETTING_TUNE, 0),
+               *cache = veer_setting_text(settings, VEER_SETTING_CACHE, 0);
     if (backend) o.backend = backend;
     const char *precision = veer_setting_text(settings, VEER_SETTING_PRECISION, 0);
     if (precision) o.precision = precision;
+    if (tune) o.tune = tune;
+    if (cache) o.cache = cache;
     VEER_TRY(veer_graph_create(s->allocator, &s->graph));
     VEER_TRY(veer_networks_import(s->graph, &s->parts, settings, &o, s->batch));
     VEER_TRY(check_all_labels(s));

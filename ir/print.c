@@ -17,6 +17,7 @@ typedef struct printer_s {
     uint32_t *number;       /* by value id: its number plus 1, 0 where it has its own name */
     uint32_t next_number;
     size_t splat_bytes; /* so far */
+    bool anonymous;     /* neither names nor origins */
 } printer_t;
 
 /* ---- words ---- */
@@ -67,7 +68,7 @@ static void indent(printer_t *p, int depth) {
 /* A value keeps its name where no visible value has it; the others are numbered in the order of printing. */
 static veer_status_t define(printer_t *p, veer_value_t value) {
     const char *name = veer_value_name(p->g, value);
-    size_t length = strlen(name);
+    size_t length = p->anonymous ? 0 : strlen(name);
     if (length && !veer_symbols_find(&p->visible, name, length))
         return veer_symbols_put(&p->visible, name, length, value.i);
     p->number[value.i] = ++p->next_number;
@@ -233,7 +234,7 @@ static void print_operands(printer_t *p, veer_node_t node) {
 }
 
 static void print_origins(printer_t *p, veer_node_t node) {
-    int count = veer_node_origin_count(p->g, node);
+    int count = p->anonymous ? 0 : veer_node_origin_count(p->g, node);
     for (int i = 0; i < count; i++) {
         veer_text_add(&p->out, i ? ", " : " from [");
         print_quoted(p, veer_node_origin(p->g, node, i));
@@ -313,15 +314,51 @@ static veer_status_t print_graph(printer_t *p) {
     return veer_ok();
 }
 
-veer_status_t veer_print(const veer_graph_t *g, veer_allocator_t allocator, char **out_text) {
-    printer_t p = {.g = g, .out = veer_text_make(allocator)};
+/* "(f32[4,8], const f32[8,8])", and from now on the operands have numbers. */
+static veer_status_t print_node_operands(printer_t *p, veer_node_t node) {
+    for (int i = 0; i < veer_node_in_count(p->g, node); i++) {
+        veer_value_t in = veer_node_in(p->g, node, i);
+        veer_text_add(&p->out, i ? ", " : "(");
+        if (!in.i) {
+            veer_text_add(&p->out, "_");
+            continue;
+        }
+        veer_node_t def = veer_value_def(p->g, in);
+        if (!p->number[in.i]) VEER_TRY(define(p, in));
+        print_value(p, in);
+        veer_text_add(&p->out, def.i && veer_node_op(p->g, def) == VEER_OP_CONST ? ": const " : ": ");
+        print_type(p, veer_value_type(p->g, in));
+    }
+    veer_text_add(&p->out, ")\n");
+    return veer_ok();
+}
+
+static veer_status_t print_one(printer_t *p, veer_node_t node) {
+    p->number = veer_arena_array(&p->scratch, veer_graph_value_limit(p->g), sizeof *p->number);
+    if (!p->number) return veer_out_of_memory();
+    VEER_TRY(print_node_operands(p, node));
+    return print_node(p, node, 0);
+}
+
+/* Without a node: the whole graph. */
+static veer_status_t print_text(const veer_graph_t *g, veer_node_t node, veer_allocator_t allocator, char **out_text) {
+    printer_t p = {.g = g, .out = veer_text_make(allocator), .anonymous = node.i != 0};
     locale_t locale = veer_literal_locale_enter();
     veer_arena_init(&p.scratch, allocator);
     p.visible = veer_symbols_make(&p.scratch);
-    veer_status_t status = print_graph(&p);
+    veer_status_t status = node.i ? print_one(&p, node) : print_graph(&p);
     if (!status) status = veer_text_take(&p.out, out_text);
     veer_text_deinit(&p.out);
     veer_arena_deinit(&p.scratch);
     veer_literal_locale_leave(locale);
     return status;
+}
+
+veer_status_t veer_print(const veer_graph_t *g, veer_allocator_t allocator, char **out_text) {
+    return print_text(g, (veer_node_t){0}, allocator, out_text);
+}
+
+veer_status_t veer_print_signature(const veer_graph_t *g, veer_node_t node, veer_allocator_t allocator,
+                                   char **out_text) {
+    return print_text(g, node, allocator, out_text);
 }

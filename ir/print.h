@@ -15,6 +15,11 @@
  * it. */
 VEER_MUST_USE veer_status_t veer_print(const veer_graph_t *g, veer_allocator_t allocator, char **out_text);
 
+/* One node with its body, without names and origins: the same text for every node that computes the same from operands
+ * of the same types, and of constants in the same places. No graph can be read from it. The caller's, as above. */
+VEER_MUST_USE veer_status_t veer_print_signature(const veer_graph_t *g, veer_node_t node, veer_allocator_t allocator,
+                                                 char **out_text);
+
 /* Constants of at most this many elements are spelled out. */
 enum { VEER_PRINT_INLINE_ELEMENTS = 16 };
 /* The most that `splat` constants may occupy, in all, in one text: keeps a short text from asking for all memory. */

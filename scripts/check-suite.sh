@@ -50,4 +50,4 @@ for target in "$@"; do
     summary="$summary
 check-suite: $suite: make $target: $(($(date +%s) - start)) s"
 done
-echo "check-suite: $suite: $(git -c safe.directory="*" -C "$top" log -1 --format=%h), installed: $(inside dpkg-query -W -f '${Package} ${Version}, ' gcc llvm-19-dev libdnnl-dev libprotobuf-c-dev cmake)$summary"
+echo "check-suite: $suite: $(git -c safe.directory="*" -C "$root/veer" log -1 --format=%h), installed: $(inside dpkg-query -W -f '${Package} ${Version}, ' gcc llvm-19-dev libdnnl-dev libprotobuf-c-dev cmake)$summary"

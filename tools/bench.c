@@ -4,6 +4,7 @@
 #include "tools/bench_pairs.h"
 #include "tools/verb.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +12,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { WARM_COMPILES = 5 };
+
 typedef struct {
     veer_command_t *c;
     veer_bench_options_t options;
     const char *python, *script; /* script NULL: no comparison */
-    char perf[4096];
+    char perf[4096], cache[4096];
     json_t *rows, *skipped;
     double peak_gflops;
     const char *peak_unit;
@@ -147,13 +150,14 @@ static veer_status_t failure(const veer_bench_pair_t *pair, const json_t *result
     return veer_ok();
 }
 
-/* The time to compile for `steps` steps (0: the run's), in a process that does nothing else. It should not depend on
- * them. */
-static veer_status_t time_compile(bench_t *b, const veer_bench_pair_t *pair, int steps, const char *key, json_t *row) {
+/* The time to compile for `steps` steps (0: the run's), the median of `count`, in a process that does nothing else. It
+ * should not depend on the steps. */
+static veer_status_t time_compile(bench_t *b, const veer_bench_pair_t *pair, int steps, int count, const char *key,
+                                  json_t *row) {
     bench_t other = *b;
     json_t *result = NULL;
     if (steps) other.options.steps = steps;
-    other.options.compile_only = true;
+    other.options.compiles = count;
     VEER_TRY(in_child(&other, (job_t){pair_job, pair}, &result, NULL));
     veer_status_t status = failure(pair, result);
     copy_number(b, row, key, result, "compile_s");
@@ -167,6 +171,7 @@ static veer_status_t fill_row(bench_t *b, const veer_bench_pair_t *pair, json_t 
     double peak_mb = 0;
     veer_put_text(r, row, "pair", pair->name);
     veer_put_int(r, row, "batch", pair->batch);
+    VEER_TRY(time_compile(b, pair, 0, 1, "cold_s", row)); /* fills the cache for what follows */
     VEER_TRY(in_child(b, (job_t){pair_job, pair}, &ours, &peak_mb));
     veer_status_t status = failure(pair, ours);
     static const char *const keys[] = {"steps", "runs", "ms", "best_ms", "gflop", "arena_mb", "calls"};
@@ -176,10 +181,27 @@ static veer_status_t fill_row(bench_t *b, const veer_bench_pair_t *pair, json_t 
         veer_put_real(r, row, "peak_mb", peak_mb);
         status = compare_torch(b, pair, ours, row);
     }
-    if (!status) status = time_compile(b, pair, 0, "compile_s", row);
-    if (!status) status = time_compile(b, pair, 1000, "compile_1000_s", row);
+    if (!status) status = time_compile(b, pair, 0, WARM_COMPILES, "compile_s", row);
+    if (!status) status = time_compile(b, pair, 1000, WARM_COMPILES, "compile_1000_s", row);
     json_decref(ours);
     return status;
+}
+
+/* A cache of its own, so that the first compilation is a cold one. */
+static bool make_cache(bench_t *b) {
+    const char *tmp = getenv("TMPDIR");
+    snprintf(b->cache, sizeof b->cache, "%s/veer-bench-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (b->options.cache || !mkdtemp(b->cache)) return false;
+    b->options.cache = b->cache;
+    return true;
+}
+
+static void remove_cache(bench_t *b) {
+    DIR *dir = opendir(b->cache);
+    for (struct dirent *d; dir && (d = readdir(dir));) (void)unlinkat(dirfd(dir), d->d_name, 0);
+    if (dir) closedir(dir);
+    (void)rmdir(b->cache);
+    b->options.cache = NULL;
 }
 
 static veer_status_t bench_pair(bench_t *b, const veer_bench_pair_t *pair) {
@@ -193,7 +215,9 @@ static veer_status_t bench_pair(bench_t *b, const veer_bench_pair_t *pair) {
         veer_report_note(r, "%s: skipped: %s", pair->name, reason);
         return veer_ok();
     }
+    bool own_cache = make_cache(b);
     veer_status_t status = fill_row(b, pair, row);
+    if (own_cache) remove_cache(b);
     if (status)
         json_decref(row);
     else
@@ -241,8 +265,9 @@ static void print_result(bench_t *b) {
                           VEER_COLUMNS({"pair", NULL}, {"batch", NULL}, {"ms", "ms/step"}, {"best_ms", "best"},
                                        {"torch_ms", "PyTorch"}, {"torch_best_ms", "best"}, {"speedup", NULL},
                                        {"gflop", "GFLOP"}, {"gflops", "GFLOP/s"}, {"peak_share", "of peak"},
-                                       {"compile_s", "compile s"}, {"compile_1000_s", "1000 steps"},
-                                       {"peak_mb", "peak MB"}, {"arena_mb", "arena MB"}));
+                                       {"cold_s", "cold s"}, {"compile_s", "compile s"},
+                                       {"compile_1000_s", "1000 steps"}, {"peak_mb", "peak MB"},
+                                       {"arena_mb", "arena MB"}));
     }
     json_decref(root);
 }
@@ -283,6 +308,8 @@ static veer_status_t read_options(bench_t *b) {
     b->options.threads = b->c->threads ? b->c->threads : veer_threads_default();
     b->options.steps = (int)steps;
     b->options.backend = veer_args_value(args, "backend");
+    b->options.tune = veer_args_value(args, "tune");
+    b->options.cache = veer_args_value(args, "cache");
     b->python = python ? python : "/usr/bin/python3";
     b->script = veer_args_has(args, "no-torch") || access("bench/torch_step.py", R_OK) ? NULL : "bench/torch_step.py";
     return check_names(b);
@@ -309,6 +336,8 @@ static const veer_flag_t flags[] = {
     {"python", 0, "FILE", "the Python that has torch (/usr/bin/python3)", false},
     {"no-torch", 0, NULL, "without the comparison with PyTorch", false},
     {"backend", 0, "NAME", "auto or reference", false},
+    {"tune", 0, "on|cached|off", "as in veer sample", false},
+    {"cache", 0, "DIR", "as in veer sample; a new one per pair unless given, so the first compilation is cold", false},
     {0},
 };
 

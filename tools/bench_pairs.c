@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096, REASON_BYTES = 512, MAX_RUNS = 1000, MIN_RUNS = 5, COMPILES = 5 };
+enum { PATH_BYTES = 4096, REASON_BYTES = 512, MAX_RUNS = 1000, MIN_RUNS = 5, MAX_COMPILES = 16 };
 
 /* The pairs of bench/torch_step.py. Classes, texts and seeds change nothing about what is computed. */
 const veer_bench_pair_t veer_bench_pairs[] = {
@@ -91,6 +91,8 @@ static veer_status_t apply(const veer_bench_pair_t *pair, const veer_bench_optio
     VEER_TRY(veer_settings_set(settings, "num-samples", text));
     VEER_TRY(veer_settings_set(settings, "batch-size", text));
     if (o->backend) VEER_TRY(veer_settings_set(settings, "backend", o->backend));
+    if (o->tune) VEER_TRY(veer_settings_set(settings, "tune", o->tune));
+    if (o->cache) VEER_TRY(veer_settings_set(settings, "cache", o->cache));
     for (const veer_bench_setting_t *s = pair->settings; s->name; s++)
         VEER_TRY(veer_settings_set(settings, s->name, place(s->value, &o->places, text)));
     return veer_ok();
@@ -168,14 +170,15 @@ static veer_status_t timed_compile(const veer_bench_pair_t *pair, const veer_ben
 
 static veer_status_t compile_many(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
                                   veer_allocator_t allocator, veer_bench_result_t *out) {
-    double seconds[COMPILES];
-    for (int i = 0; i < COMPILES; i++) {
+    double seconds[MAX_COMPILES];
+    int count = o->compiles < MAX_COMPILES ? o->compiles : MAX_COMPILES;
+    for (int i = 0; i < count; i++) {
         veer_sampling_t *s;
         VEER_TRY(timed_compile(pair, o, allocator, &seconds[i], &s));
         veer_sampling_destroy(s);
     }
-    qsort(seconds, COMPILES, sizeof *seconds, by_value);
-    out->compile_seconds = seconds[COMPILES / 2];
+    qsort(seconds, (size_t)count, sizeof *seconds, by_value);
+    out->compile_seconds = seconds[count / 2];
     return veer_ok();
 }
 
@@ -194,6 +197,6 @@ static veer_status_t compile_and_run(const veer_bench_pair_t *pair, const veer_b
 veer_status_t veer_bench_measure(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
                                  veer_allocator_t allocator, veer_bench_result_t *out) {
     *out = (veer_bench_result_t){0};
-    veer_status_t status = (o->compile_only ? compile_many : compile_and_run)(pair, o, allocator, out);
+    veer_status_t status = (o->compiles ? compile_many : compile_and_run)(pair, o, allocator, out);
     return veer_status_where(status, "%s", pair->name);
 }

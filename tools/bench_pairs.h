@@ -34,8 +34,8 @@ typedef struct veer_bench_options_s {
     veer_bench_places_t places;
     int threads, steps; /* 0: physical cores; the pair's own */
     double seconds;     /* to go on measuring for */
-    const char *backend;
-    bool compile_only;
+    const char *backend, *tune, *cache;
+    int compiles; /* only compile, so often; 0: compile once and run */
 } veer_bench_options_t;
 
 typedef struct veer_bench_result_s {
@@ -48,7 +48,7 @@ typedef struct veer_bench_result_s {
 
 /* Why the pair cannot run here, in text of at least 512 bytes; false where nothing keeps it. */
 bool veer_bench_skip(const veer_bench_pair_t *pair, const veer_bench_places_t *places, char *out_reason);
-/* Compiles, runs once to warm up, then runs again and again. With compile_only: the median time of some compilations,
+/* Compiles, runs once to warm up, then runs again and again. With `compiles`: the median time of so many compilations,
  * and nothing else. */
 VEER_MUST_USE veer_status_t veer_bench_measure(const veer_bench_pair_t *pair, const veer_bench_options_t *options,
                                                veer_allocator_t allocator, veer_bench_result_t *out);

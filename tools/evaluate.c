@@ -54,6 +54,14 @@ static veer_status_t choose_bound(evaluate_t *e, bind_t bind) {
     return veer_ok();
 }
 
+void veer_compile_flags(const veer_command_t *c, veer_compile_options_t *options) {
+    options->backend = veer_args_value(&c->args, "backend");
+    options->precision = veer_args_value(&c->args, "precision");
+    options->straight_through = veer_args_has(&c->args, "straight-through");
+    options->tune = veer_args_value(&c->args, "tune");
+    options->cache = veer_args_value(&c->args, "cache");
+}
+
 static veer_status_t compile_once(evaluate_t *e) {
     const veer_dims_t *dims = e->o->dims;
     veer_named_dim_t *named = veer_arena_array(&e->c->args.arena, (size_t)dims->count + 1, sizeof *named);
@@ -62,12 +70,10 @@ static veer_status_t compile_once(evaluate_t *e) {
     veer_compile_options_t options = {.allocator = e->c->allocator,
                                       .dims = named,
                                       .dim_count = dims->count,
-                                      .backend = e->o->backend,
-                                      .precision = e->o->precision,
-                                      .straight_through = e->o->straight_through,
                                       .bound_names = e->bound_names,
                                       .bound_tensors = e->bound_tensors,
                                       .bound_count = e->bound_count};
+    veer_compile_flags(e->c, &options);
     e->out->options = options;
     if (e->o->gradient) return veer_compile_gradient(e->o->path, e->o->gradient, &options, &e->out->compiled);
     return veer_compile_model(e->o->path, &options, &e->out->compiled);

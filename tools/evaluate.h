@@ -19,9 +19,6 @@ typedef struct veer_evaluate_options_s {
     veer_inputs_t *inputs;
     const veer_onnx_info_t *info; /* of the model */
     veer_dims_t *dims;            /* those given; extended by what the inputs say */
-    const char *backend;          /* may be NULL */
-    const char *precision;        /* may be NULL */
-    bool straight_through;        /* as in veer_compile_options_t */
     bool make_missing;            /* inputs that are not given are made up, and said so */
 } veer_evaluate_options_t;
 
@@ -41,10 +38,17 @@ VEER_MUST_USE veer_status_t veer_evaluation_find(const veer_evaluation_t *e, con
 
 #define VEER_OUTPUT_FLAG                                                                                               \
     { "output", 0, "NAME=@FILE.npy", "where an output goes", true }
-#define VEER_BACKEND_FLAGS                                                                                             \
-    {"backend", 0, "reference|auto", "plain loops, or the fastest there is (the default)", false}, {                   \
-        "precision", 0, "default|strict", "strict: no algorithm with more than 4 times the direct one's error bound",  \
+#define VEER_COMPILE_FLAGS                                                                                             \
+    {"backend", 0, "reference|auto", "plain loops, or the fastest there is (the default)", false},                     \
+        {"precision", 0, "default|strict", "strict: no algorithm with more than 4 times the direct one's error bound", \
+         false},                                                                                                       \
+        {"tune", 0, "on|cached|off", "measure what is fastest (the default), use what was measured, or neither",       \
+         false},                                                                                                       \
+    {                                                                                                                  \
+        "cache", 0, "DIR", "keeps measurements and compiled code ($VEER_CACHE_DIR, ~/.cache/veer); none: nothing",     \
             false                                                                                                      \
     }
+/* What these flags say. */
+void veer_compile_flags(const veer_command_t *c, veer_compile_options_t *options);
 
 #endif

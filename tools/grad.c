@@ -71,12 +71,8 @@ static veer_status_t options_of(grad_t *s, veer_compile_options_t *out) {
     if (!named) return veer_out_of_memory();
     for (int i = 0; i < s->dims.count; i++)
         named[i] = (veer_named_dim_t){s->dims.items[i].name, s->dims.items[i].value};
-    *out = (veer_compile_options_t){.allocator = s->c->allocator,
-                                    .straight_through = veer_args_has(&s->c->args, "straight-through"),
-                                    .dims = named,
-                                    .dim_count = s->dims.count,
-                                    .backend = veer_args_value(&s->c->args, "backend"),
-                                    .precision = veer_args_value(&s->c->args, "precision")};
+    *out = (veer_compile_options_t){.allocator = s->c->allocator, .dims = named, .dim_count = s->dims.count};
+    veer_compile_flags(s->c, out);
     return veer_ok();
 }
 
@@ -136,13 +132,10 @@ static veer_status_t report_verify(grad_t *s, const veer_finite_t *results, doub
 
 static veer_status_t evaluate(grad_t *s, bool make_missing) {
     veer_evaluate_options_t options = {.path = s->path,
-                                       .straight_through = veer_args_has(&s->c->args, "straight-through"),
                                        .gradient = &s->request,
                                        .inputs = &s->inputs,
                                        .info = &s->info,
                                        .dims = &s->dims,
-                                       .backend = veer_args_value(&s->c->args, "backend"),
-                                       .precision = veer_args_value(&s->c->args, "precision"),
                                        .make_missing = make_missing};
     return veer_evaluate(s->c, &options, &s->evaluation);
 }
@@ -207,7 +200,7 @@ static const veer_flag_t flags[] = {
     VEER_OUTPUT_FLAG,
     {"rtol", 0, "R", "relative tolerance of --verify (1e-4)", false},
     VEER_DIM_FLAG,
-    VEER_BACKEND_FLAGS,
+    VEER_COMPILE_FLAGS,
     {0},
 };
 

@@ -65,12 +65,7 @@ static veer_status_t run(run_t *s) {
     VEER_TRY(veer_outputs_check(s->c));
     s->c->report.stage = "import";
     VEER_TRY(veer_onnx_inspect(s->c->allocator, path, &s->info));
-    veer_evaluate_options_t options = {.path = path,
-                                       .inputs = &s->inputs,
-                                       .info = &s->info,
-                                       .dims = &s->dims,
-                                       .backend = veer_args_value(&s->c->args, "backend"),
-                                       .precision = veer_args_value(&s->c->args, "precision")};
+    veer_evaluate_options_t options = {.path = path, .inputs = &s->inputs, .info = &s->info, .dims = &s->dims};
     VEER_TRY(veer_evaluate(s->c, &options, &s->evaluation));
     bool expects = veer_args_has(&s->c->args, "expect");
     if (!expects || veer_args_has(&s->c->args, "output")) VEER_TRY(veer_evaluation_write(s->c, &s->evaluation));
@@ -93,7 +88,7 @@ static const veer_flag_t flags[] = {
     {"expect", 0, "NAME=@FILE.npy", "compare an output with this; exit code 4 where it differs", true},
     VEER_TOLERANCE_FLAGS,
     VEER_DIM_FLAG,
-    VEER_BACKEND_FLAGS,
+    VEER_COMPILE_FLAGS,
     {0},
 };
 

@@ -131,12 +131,7 @@ static veer_status_t check_outputs(const case_t *t, bool random) {
 
 static veer_status_t check_case(case_t *t, const char *folder, bool *out_random) {
     veer_command_t *c = t->s->c;
-    veer_evaluate_options_t options = {.path = t->path,
-                                       .inputs = &t->inputs,
-                                       .info = &t->info,
-                                       .dims = &t->dims,
-                                       .backend = veer_args_value(&c->args, "backend"),
-                                       .precision = veer_args_value(&c->args, "precision")};
+    veer_evaluate_options_t options = {.path = t->path, .inputs = &t->inputs, .info = &t->info, .dims = &t->dims};
     VEER_TRY(veer_dims_from_args(c, &t->dims));
     VEER_TRY(veer_onnx_inspect(c->allocator, t->path, &t->info));
     VEER_TRY(only_tensors(t));
@@ -312,7 +307,7 @@ static const veer_flag_t flags[] = {
     {"suite", 0, "DIR", "a folder of tests, each with model.onnx and test_data_set_*", false},
     VEER_TOLERANCE_FLAGS,
     VEER_DIM_FLAG,
-    VEER_BACKEND_FLAGS,
+    VEER_COMPILE_FLAGS,
     {0},
 };
 

@@ -1,6 +1,7 @@
 #include "backends/llvm/jit.h"
 
 #include <llvm-c/Analysis.h>
+#include <llvm-c/BitWriter.h>
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
@@ -50,6 +51,7 @@ typedef struct slab_s {
 
 struct veer_llvm_s {
     veer_allocator_t allocator;
+    veer_llvm_store_t store;
     char *triple, *cpu, *features; /* LLVM's strings */
     LLVMTargetRef target;
     LLVMOrcLLJITRef jit;
@@ -158,6 +160,10 @@ veer_status_t veer_llvm_create(veer_allocator_t allocator, const char *cpu, veer
     else
         *out_llvm = llvm;
     return status;
+}
+
+void veer_llvm_use_store(veer_llvm_t *llvm, const veer_llvm_store_t *store) {
+    llvm->store = *store;
 }
 
 static void unit_deinit(unit_t *unit) {
@@ -348,8 +354,7 @@ veer_allocator_t veer_jit_allocator(const veer_llvm_t *llvm) {
 static const char LIGHT[] =
     "function(sroa,early-cse,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(licm),early-cse)";
 
-static void compile_unit(unit_t *unit, const char *passes) {
-    if (!unit->module) return;
+static void optimise_unit(unit_t *unit, const char *passes) {
     if (LLVMVerifyModule(unit->module, LLVMReturnStatusAction, &unit->message)) return;
     LLVMDisposeMessage(unit->message);
     unit->message = NULL;
@@ -369,22 +374,71 @@ static void compile_unit(unit_t *unit, const char *passes) {
     LLVMTargetMachineEmitToMemoryBuffer(unit->machine, unit->module, LLVMObjectFile, &unit->message, &unit->object);
 }
 
-static void *compile_pair(void *first) {
-    unit_t *unit = first;
-    compile_unit(unit, "default<O3>");
-    compile_unit(unit + THREADS, LIGHT);
+/* All that the object of a unit depends on: what compiles, for what, how, and the module itself as bitcode. NULL: out
+ * of memory. */
+static char *unit_key(const veer_llvm_t *llvm, const unit_t *unit, const char *passes, size_t *out_bytes) {
+    LLVMMemoryBufferRef bitcode = LLVMWriteBitcodeToMemoryBuffer(unit->module);
+    const char *parts[] = {"llvm object", veer_llvm_version(), llvm->triple, llvm->cpu, llvm->features, passes};
+    size_t bytes = LLVMGetBufferSize(bitcode), at = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) bytes += strlen(parts[i]) + 1;
+    char *key = veer_alloc(llvm->allocator, bytes);
+    for (size_t i = 0; key && i < sizeof parts / sizeof *parts; at += strlen(parts[i++]) + 1)
+        strcpy(key + at, parts[i]);
+    if (key) memcpy(key + at, LLVMGetBufferStart(bitcode), bytes - at);
+    LLVMDisposeMemoryBuffer(bitcode);
+    *out_bytes = bytes;
+    return key;
+}
+
+static LLVMMemoryBufferRef stored_object(const veer_llvm_t *llvm, const char *key, size_t key_bytes) {
+    void *bytes;
+    size_t count;
+    if (!key || !llvm->store.find(llvm->store.user, key, key_bytes, &bytes, &count)) return NULL;
+    LLVMMemoryBufferRef object = LLVMCreateMemoryBufferWithMemoryRangeCopy(bytes, count, "veer.o");
+    veer_free(llvm->allocator, bytes);
+    return object;
+}
+
+static void compile_unit(const veer_llvm_t *llvm, unit_t *unit, const char *passes) {
+    if (!unit->module) return;
+    if (!llvm->store.find) {
+        optimise_unit(unit, passes);
+        return;
+    }
+    size_t key_bytes;
+    char *key = unit_key(llvm, unit, passes, &key_bytes);
+    unit->object = stored_object(llvm, key, key_bytes);
+    if (!unit->object) {
+        optimise_unit(unit, passes);
+        if (key && unit->object)
+            llvm->store.keep(llvm->store.user, key, key_bytes, LLVMGetBufferStart(unit->object),
+                             LLVMGetBufferSize(unit->object));
+    }
+    veer_free(llvm->allocator, key);
+}
+
+typedef struct pair_s {
+    const veer_llvm_t *llvm;
+    unit_t *first;
+} pair_t;
+
+static void *compile_pair(void *arg) {
+    const pair_t *pair = arg;
+    compile_unit(pair->llvm, pair->first, "default<O3>");
+    compile_unit(pair->llvm, pair->first + THREADS, LIGHT);
     return NULL;
 }
 
 static void compile_units(veer_llvm_t *llvm) {
     pthread_t thread;
+    pair_t pairs[THREADS] = {{llvm, &llvm->units[0]}, {llvm, &llvm->units[1]}};
     bool both = llvm->units[1].module || llvm->units[1 + THREADS].module;
-    bool started = both && pthread_create(&thread, NULL, compile_pair, &llvm->units[1]) == 0;
-    compile_pair(&llvm->units[0]);
+    bool started = both && pthread_create(&thread, NULL, compile_pair, &pairs[1]) == 0;
+    compile_pair(&pairs[0]);
     if (started)
         pthread_join(thread, NULL);
     else if (both)
-        compile_pair(&llvm->units[1]);
+        compile_pair(&pairs[1]);
 }
 
 /* The JIT takes a copy; the object stays for whoever writes an artefact. */

@@ -37,6 +37,16 @@ VEER_MUST_USE veer_status_t veer_llvm_create(veer_allocator_t allocator, const c
 const char *veer_llvm_version(void);
 void veer_llvm_destroy(veer_llvm_t *llvm); /* NULL is allowed; the kernels are gone with it */
 
+/* Where compiled objects are kept between runs: both functions may be called from two threads at once. The key says all
+ * that an object depends on. `find` gives memory of the allocator given to veer_llvm_create, which is freed here. */
+typedef struct veer_llvm_store_s {
+    bool (*find)(void *user, const void *key, size_t key_bytes, void **out_object, size_t *out_bytes);
+    void (*keep)(void *user, const void *key, size_t key_bytes, const void *object, size_t bytes);
+    void *user; /* must live until the last veer_llvm_finish */
+} veer_llvm_store_t;
+/* Looks for objects there before compiling from now on, and leaves new ones there. */
+void veer_llvm_use_store(veer_llvm_t *llvm, const veer_llvm_store_t *store);
+
 /* Whether veer_llvm_emit takes the node (a fused one, or one alone that is treated as a region of one); where not,
  * `reason` says why. The same on every target. Fails only where memory is short, which is no answer. */
 VEER_MUST_USE veer_status_t veer_llvm_supports(const veer_graph_t *g, veer_node_t node, bool *out_supports,

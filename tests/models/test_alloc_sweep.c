@@ -50,7 +50,7 @@ static veer_status_t work(const work_t *w, const char *backend, int threads, vee
     veer_status_t status = veer_settings_set(s, "backend", backend);
     for (int i = 0; !status && w->settings[i][0]; i++)
         status = veer_settings_set(s, w->settings[i][0], w->settings[i][1]);
-    veer_compile_options_t options = {.allocator = allocator};
+    veer_compile_options_t options = {.allocator = allocator, .tune = "off", .cache = "none"}; /* the same every time */
     if (!status) status = veer_sampling_create(w->folder, s, &options, &sampling);
     if (!status) status = use(sampling, w->output, threads, allocator);
     veer_sampling_destroy(sampling);
@@ -111,7 +111,8 @@ static void test_auto(void **state) {
 static veer_status_t gradient(const char *backend, veer_allocator_t allocator) {
     static const char *const wrt = "x";
     veer_named_dim_t batch = {"batch", 1};
-    veer_compile_options_t o = {.allocator = allocator, .dims = &batch, .dim_count = 1, .backend = backend};
+    veer_compile_options_t o = {
+        .allocator = allocator, .dims = &batch, .dim_count = 1, .backend = backend, .tune = "off", .cache = "none"};
     veer_gradient_request_t r = {.wrt = &wrt, .wrt_count = 1, .head = "softmax"};
     float x[64] = {0}, logits[10], grad[64];
     int64_t t = 5, label = 3;

@@ -408,7 +408,8 @@ static void lowering(void **state) {
     for (int strict = 0; strict < 2; strict++) {
         veer_graph_t *g = parsed("f32[1,32,32,64]", WEIGHT("f32[64,64,3,3]"), CONV);
         veer_plan_t *plan;
-        check(veer_lower(g, veer_graph_first_func(g), VEER_BACKEND_AUTO, strict, veer_allocator_system(), &plan));
+        veer_lower_options_t options = {.backend = VEER_BACKEND_AUTO, .strict = strict, .cache = "none"};
+        check(veer_lower(g, veer_graph_first_func(g), &options, veer_allocator_system(), &plan));
         veer_call_info_t call = veer_plan_call(plan, 0);
         assert_string_equal(call.backend, "llvm");
         assert_non_null(strstr(call.reason, strict ? "winograd 2x2" : "winograd 4x4"));

@@ -44,8 +44,14 @@ typedef struct veer_compile_options_s {
     const veer_named_dim_t *dims;
     int dim_count;
     const char *backend; /* "auto" (NULL) or "reference" */
-    const char *
-        precision; /* "default" (NULL), or "strict": no algorithm with more than 4 times the direct one's error bound */
+    /* "default" (NULL), or "strict": no algorithm with more than four times the direct one's error bound. */
+    const char *precision;
+    /* Whether the fastest implementation of a shape is found by measuring: "on" (NULL), "cached" (only what an earlier
+     * compilation measured), "off" (a fixed order, the same on every machine). */
+    const char *tune;
+    /* The folder that keeps measurements and compiled code between runs; "none": nothing is kept; NULL:
+     * $VEER_CACHE_DIR, else $XDG_CACHE_HOME/veer, else $HOME/.cache/veer. */
+    const char *cache;
     const char *passes; /* a pipeline instead of the usual one, as `veer opt --passes` takes it; NULL: the usual one */
     /* Inputs that become constants, for models whose shapes depend on them: names and tensors. */
     const char *const *bound_names;

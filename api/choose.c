@@ -1,0 +1,328 @@
+#include "api/choose.h"
+
+#include "backends/reference/reference.h"
+#ifdef VEER_WITH_LLVM
+#include "backends/llvm/llvm.h"
+#endif
+#ifdef VEER_WITH_ONEDNN
+#include "backends/onednn/onednn.h"
+#endif
+
+#include <stdio.h>
+#include <string.h>
+
+enum { REASON_BYTES = 512 };
+
+/* ---- kinds of nodes ---- */
+
+#ifdef VEER_WITH_ONEDNN
+static bool is_contraction(veer_op_t op) {
+    return veer_op_has(op, VEER_CONTRACTION) || op == VEER_OP_MAX_POOL || op == VEER_OP_AVG_POOL ||
+           op == VEER_OP_RESIZE;
+}
+#endif
+
+#ifdef VEER_WITH_LLVM
+static bool is_matmul(veer_op_t op) {
+    return op == VEER_OP_MATMUL;
+}
+#endif
+
+#if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN
+/* The node itself, or one in its body. */
+static bool contains(const veer_graph_t *g, veer_node_t n, bool (*is)(veer_op_t op)) {
+    if (veer_node_op(g, n) != VEER_OP_FUSED) return is(veer_node_op(g, n));
+    VEER_FOR_EACH_NODE(g, veer_node_body(g, n), inner)
+    if (contains(g, inner, is)) return true;
+    return false;
+}
+#endif
+
+/* ---- makers ---- */
+
+#ifdef VEER_WITH_LLVM
+static void take_llvm(veer_choice_t *c, veer_maker_t maker, const veer_llvm_kernel_t *k) {
+    *c = (veer_choice_t){.by = maker,
+                         .llvm_id = k->id,
+                         .packed = k->packed,
+                         .packed_buf = k->packed_buf,
+                         .desc = {.backend = "llvm",
+                                  .stream = k->stream,
+                                  .work_items = k->work_items,
+                                  .scratch_bytes = k->scratch_bytes,
+                                  .flops = k->flops,
+                                  .bytes = k->bytes}};
+}
+
+static veer_status_t supports_llvm(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
+                                   char *reason, size_t bytes) {
+    (void)m;
+    return veer_llvm_supports(g, n, out, reason, bytes);
+}
+
+static veer_status_t emit_llvm(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+    veer_llvm_kernel_t k;
+    VEER_TRY(veer_llvm_emit(m->llvm, g, n, &k));
+    take_llvm(out, VEER_MAKER_LLVM, &k);
+    return veer_ok();
+}
+
+static veer_status_t supports_llvm_matmul(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
+                                          char *reason, size_t bytes) {
+    (void)m;
+    *out = contains(g, n, is_matmul) && veer_llvm_matmul_supports(g, n, reason, bytes);
+    return veer_ok();
+}
+
+static veer_status_t emit_llvm_matmul(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+    veer_llvm_kernel_t k;
+    VEER_TRY(veer_llvm_matmul_emit(m->llvm, g, n, &k));
+    take_llvm(out, VEER_MAKER_LLVM_MATMUL, &k);
+    return veer_ok();
+}
+
+static bool is_conv(veer_op_t op) {
+    return op == VEER_OP_CONV || op == VEER_OP_CONV_TRANSPOSE;
+}
+
+/* The estimated speed of Winograd's algorithm with tiles of `tile`; 0 where it does not do the node, and `reason`. */
+static double winograd_gain(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, int tile, char *reason,
+                            size_t bytes) {
+    veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
+    if (!contains(g, n, is_conv)) return 0;
+    int count = veer_llvm_conv_ways(m->llvm, g, n, m->options.strict, ways, reason, bytes);
+    for (int i = 0; i < count; i++)
+        if (ways[i].tile == tile) return ways[i].gain;
+    if (count) snprintf(reason, bytes, "its error bound is more than four times that of a direct convolution");
+    return 0;
+}
+
+static veer_status_t supports_winograd_4(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
+                                         char *reason, size_t bytes) {
+    *out = winograd_gain(m, g, n, 4, reason, bytes) > 0;
+    return veer_ok();
+}
+
+static veer_status_t supports_winograd_2(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
+                                         char *reason, size_t bytes) {
+    *out = winograd_gain(m, g, n, 2, reason, bytes) > 0;
+    return veer_ok();
+}
+
+static veer_status_t emit_winograd_4(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+    veer_llvm_kernel_t k;
+    VEER_TRY(veer_llvm_conv_emit(m->llvm, g, n, 4, &k));
+    take_llvm(out, VEER_MAKER_WINOGRAD_4, &k);
+    return veer_ok();
+}
+
+static veer_status_t emit_winograd_2(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+    veer_llvm_kernel_t k;
+    VEER_TRY(veer_llvm_conv_emit(m->llvm, g, n, 2, &k));
+    take_llvm(out, VEER_MAKER_WINOGRAD_2, &k);
+    return veer_ok();
+}
+#endif
+
+#ifdef VEER_WITH_ONEDNN
+static veer_status_t supports_onednn(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
+                                     char *reason, size_t bytes) {
+    (void)m;
+    *out = contains(g, n, is_contraction) && veer_onednn_supports(g, n, reason, bytes);
+    return veer_ok();
+}
+
+static veer_status_t emit_onednn(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+    veer_onednn_kernel_t k;
+    VEER_TRY(veer_onednn_emit(m->onednn, g, n, NULL, &k));
+    *out = (veer_choice_t){.by = VEER_MAKER_ONEDNN,
+                           .desc = {.backend = "onednn",
+                                    .fn = k.fn,
+                                    .params = k.params,
+                                    .work_items = k.work_items,
+                                    .scratch_bytes = k.scratch_bytes,
+                                    .flops = k.flops,
+                                    .bytes = k.bytes}};
+    return veer_ok();
+}
+#endif
+
+static veer_status_t supports_reference(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
+                                        char *reason, size_t bytes) {
+    (void)m, (void)g, (void)n, (void)reason, (void)bytes;
+    *out = true;
+    return veer_ok();
+}
+
+static veer_status_t emit_reference(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+    out->by = VEER_MAKER_REFERENCE;
+    return veer_reference_emit(g, n, m->plan, &out->desc);
+}
+
+static const struct {
+    const char *name;
+    veer_status_t (*supports)(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out, char *reason,
+                              size_t bytes);
+    veer_status_t (*emit)(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out);
+} makers[VEER_MAKER_COUNT] = {
+#ifdef VEER_WITH_LLVM
+    [VEER_MAKER_LLVM_MATMUL] = {"llvm matmul", supports_llvm_matmul, emit_llvm_matmul},
+    [VEER_MAKER_WINOGRAD_4] = {"winograd 4x4", supports_winograd_4, emit_winograd_4},
+    [VEER_MAKER_WINOGRAD_2] = {"winograd 2x2", supports_winograd_2, emit_winograd_2},
+    [VEER_MAKER_LLVM] = {"llvm", supports_llvm, emit_llvm},
+#endif
+#ifdef VEER_WITH_ONEDNN
+    [VEER_MAKER_ONEDNN] = {"onednn", supports_onednn, emit_onednn},
+#endif
+    [VEER_MAKER_REFERENCE] = {"reference", supports_reference, emit_reference},
+};
+
+const char *veer_maker_name(veer_maker_t maker) {
+    return makers[maker].name ? makers[maker].name : "";
+}
+
+const char *veer_makers_versions(void) {
+    static char text[96]; /* written with the same characters by whoever comes */
+#ifdef VEER_WITH_LLVM
+    const char *llvm = veer_llvm_version();
+#else
+    const char *llvm = "none";
+#endif
+#ifdef VEER_WITH_ONEDNN
+    const char *onednn = veer_onednn_version();
+#else
+    const char *onednn = "none";
+#endif
+    snprintf(text, sizeof text, "llvm %s, onednn %s", llvm, onednn);
+    return text;
+}
+
+#ifdef VEER_WITH_LLVM
+static void release_llvm(void *llvm) {
+    veer_llvm_destroy(llvm);
+}
+
+static bool find_object(void *cache, const void *key, size_t key_bytes, void **out_object, size_t *out_bytes) {
+    return veer_cache_find(cache, key, key_bytes, out_object, out_bytes);
+}
+
+static void keep_object(void *cache, const void *key, size_t key_bytes, const void *object, size_t bytes) {
+    veer_cache_store(cache, key, key_bytes, object, bytes);
+}
+#endif
+
+veer_status_t veer_makers_open(const veer_makers_options_t *options, veer_plan_t *plan, veer_allocator_t allocator,
+                               veer_makers_t *out_makers) {
+    *out_makers = (veer_makers_t){.options = *options, .allocator = allocator, .plan = plan};
+    if (options->backend == VEER_BACKEND_REFERENCE) return veer_ok();
+#ifdef VEER_WITH_LLVM
+    VEER_TRY(veer_llvm_create(allocator, NULL, &out_makers->llvm));
+    VEER_TRY(veer_plan_on_destroy(plan, release_llvm, out_makers->llvm));
+    if (options->cache)
+        veer_llvm_use_store(out_makers->llvm, &(veer_llvm_store_t){find_object, keep_object, options->cache});
+#endif
+#ifdef VEER_WITH_ONEDNN
+    VEER_TRY(veer_onednn_create(allocator, &out_makers->onednn));
+    VEER_TRY(veer_plan_on_destroy(plan, veer_onednn_release, out_makers->onednn));
+#endif
+    return veer_ok();
+}
+
+veer_status_t veer_makers_finish(veer_makers_t *m) {
+#ifdef VEER_WITH_LLVM
+    if (m->llvm) return veer_llvm_finish(m->llvm);
+#endif
+    (void)m;
+    return veer_ok();
+}
+
+veer_kernel_fn veer_choice_function(const veer_makers_t *m, const veer_choice_t *choice) {
+#ifdef VEER_WITH_LLVM
+    bool llvm = choice->by && choice->by != VEER_MAKER_ONEDNN && choice->by != VEER_MAKER_REFERENCE;
+    if (llvm) return veer_llvm_symbol(m->llvm, choice->llvm_id);
+#endif
+    (void)m;
+    return choice->desc.fn;
+}
+
+/* ---- choice ---- */
+
+veer_status_t veer_maker_supports(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                  bool *out_supports, char *reason, size_t reason_bytes) {
+    *reason = 0, *out_supports = false;
+    if (!makers[maker].supports) return veer_ok();
+    return makers[maker].supports(m, g, n, out_supports, reason, reason_bytes);
+}
+
+veer_status_t veer_maker_emit(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                              veer_choice_t *out, char *reason, size_t reason_bytes) {
+    *out = (veer_choice_t){.by = VEER_MAKER_NONE};
+    bool supports;
+    VEER_TRY(veer_maker_supports(m, maker, g, n, &supports, reason, reason_bytes));
+    if (!supports) return veer_ok();
+    veer_status_t status = makers[maker].emit(m, g, n, out);
+    if (maker == VEER_MAKER_REFERENCE || veer_status_code(status) != VEER_ERR_UNSUPPORTED) return status;
+    snprintf(reason, reason_bytes, "%s", veer_status_message(status, 0));
+    veer_status_free(status);
+    *out = (veer_choice_t){.by = VEER_MAKER_NONE};
+    return veer_ok();
+}
+
+/* Whether a maker is worth asking before the others where nothing was measured: of the ways of Winograd's algorithm the
+ * one that is estimated to be the fastest, and faster than a direct convolution by more than estimates err. */
+static bool is_worth_asking(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                            char *reason, size_t bytes) {
+#ifdef VEER_WITH_LLVM
+    static const double LEAST_GAIN = 1.15;
+    if (maker != VEER_MAKER_WINOGRAD_4 && maker != VEER_MAKER_WINOGRAD_2) return true;
+    double four = winograd_gain(m, g, n, 4, reason, bytes), two = winograd_gain(m, g, n, 2, reason, bytes);
+    double mine = maker == VEER_MAKER_WINOGRAD_4 ? four : two, other = maker == VEER_MAKER_WINOGRAD_4 ? two : four;
+    if (mine > 0) snprintf(reason, bytes, "%.2f times as fast by estimate", mine);
+    return mine >= LEAST_GAIN && mine >= other;
+#else
+    (void)m, (void)maker, (void)g, (void)n, (void)reason, (void)bytes;
+    return true;
+#endif
+}
+
+/* Why the others were not taken, one after the other. */
+static void add_reason(char *why, const char *who, const char *reason) {
+    size_t at = strlen(why);
+    if (*reason) snprintf(why + at, REASON_BYTES - at, "%s%s declined: %s", at ? "; " : "", who, reason);
+}
+
+static veer_status_t try_maker(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                               veer_choice_t *out, char *why) {
+    char reason[REASON_BYTES] = "";
+    VEER_TRY(veer_maker_emit(m, maker, g, n, out, reason, sizeof reason));
+    if (!out->by) add_reason(why, veer_maker_name(maker), reason);
+    return veer_ok();
+}
+
+veer_status_t veer_choose(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_maker_t first,
+                          const char *why_first, veer_choice_t *out) {
+    char why[REASON_BYTES] = "";
+    *out = (veer_choice_t){.by = VEER_MAKER_NONE};
+    if (m->options.backend == VEER_BACKEND_REFERENCE) {
+        VEER_TRY(try_maker(m, VEER_MAKER_REFERENCE, g, n, out, why));
+        snprintf(why, sizeof why, "asked for");
+    }
+    if (!out->by && first) {
+        VEER_TRY(try_maker(m, first, g, n, out, why));
+        if (out->by) snprintf(why, sizeof why, "%s", why_first);
+    }
+    for (veer_maker_t maker = VEER_MAKER_NONE + 1; !out->by && maker < VEER_MAKER_COUNT; maker++) {
+        char reason[REASON_BYTES] = "";
+        if (maker == first) continue;
+        if (!is_worth_asking(m, maker, g, n, reason, sizeof reason)) {
+            add_reason(why, veer_maker_name(maker), reason);
+            continue;
+        }
+        VEER_TRY(try_maker(m, maker, g, n, out, why));
+        if (out->by && *reason) snprintf(why, sizeof why, "%s: %s", veer_maker_name(maker), reason);
+    }
+    char *kept = veer_plan_alloc(m->plan, strlen(why) + 1);
+    if (!kept) return veer_out_of_memory();
+    out->reason = strcpy(kept, why);
+    return veer_ok();
+}
