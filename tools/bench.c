@@ -1,7 +1,7 @@
 /* veer bench: guided steps of pairs of models, beside the machine's peak and, where it is there, PyTorch. */
 #include "api/veer.h"
 #include "bench/peak.h"
-#include "tools/bench_pairs.h"
+#include "tools/bench_kernels.h"
 #include "tools/verb.h"
 
 #include <dirent.h>
@@ -21,6 +21,8 @@ typedef struct {
     char perf[4096], cache[4096];
     json_t *rows, *skipped;
     double peak_gflops;
+    bool kernels; /* a row per kind of kernel instead of one per pair */
+    veer_roof_t roof;
     const char *peak_unit;
 } bench_t;
 
@@ -74,8 +76,9 @@ static veer_status_t in_child(bench_t *b, job_t job, json_t **out_value, double 
 static void peak_job(bench_t *b, FILE *to, const void *what) {
     veer_peak_t peak;
     (void)what;
-    if (veer_peak_measure(b->options.threads, false, &peak))
-        fprintf(to, "{\"unit\": \"%s\", \"gflops\": %.17g}", peak.unit, peak.fma_n.best);
+    if (veer_peak_measure(b->options.threads, b->kernels, &peak))
+        fprintf(to, "{\"unit\": \"%s\", \"gflops\": %.17g, \"gbytes\": %.17g}", peak.unit, peak.fma_n.best,
+                b->kernels ? peak.triad_n.best : 0);
 }
 
 static void pair_job(bench_t *b, FILE *to, const void *what) {
@@ -216,9 +219,10 @@ static veer_status_t bench_pair(bench_t *b, const veer_bench_pair_t *pair) {
         return veer_ok();
     }
     bool own_cache = make_cache(b);
-    veer_status_t status = fill_row(b, pair, row);
+    veer_status_t status =
+        b->kernels ? veer_bench_kernels(pair, &b->options, b->roof, r, b->rows) : fill_row(b, pair, row);
     if (own_cache) remove_cache(b);
-    if (status)
+    if (status || b->kernels)
         json_decref(row);
     else
         veer_append(r, b->rows, row);
@@ -231,6 +235,7 @@ static veer_status_t measure_peak(bench_t *b) {
     json_t *peak = NULL;
     VEER_TRY(in_child(b, (job_t){peak_job, NULL}, &peak, NULL));
     b->peak_gflops = number(peak, "gflops");
+    b->roof = (veer_roof_t){b->peak_gflops, number(peak, "gbytes")};
     json_decref(peak);
     return veer_ok();
 }
@@ -257,17 +262,25 @@ static void print_result(bench_t *b) {
     veer_put_int(r, root, "threads", b->options.threads);
     veer_put(r, root, "pairs", json_incref(b->rows));
     veer_put(r, root, "skipped", json_incref(b->skipped));
+    if (b->kernels) veer_put_real(r, root, "triad_gbytes", b->roof.gbytes);
     if (!veer_report_json(r, root)) {
         round_rows(b->rows);
+        if (b->kernels) veer_report_print(r, "triad %.1f GB/s, ", b->roof.gbytes);
         veer_report_print(r, "FMA peak %.0f GFLOP/s with %d thread%s\n", b->peak_gflops, b->options.threads,
                           b->options.threads == 1 ? "" : "s");
-        veer_report_table(r, b->rows,
-                          VEER_COLUMNS({"pair", NULL}, {"batch", NULL}, {"ms", "ms/step"}, {"best_ms", "best"},
-                                       {"torch_ms", "PyTorch"}, {"torch_best_ms", "best"}, {"speedup", NULL},
-                                       {"gflop", "GFLOP"}, {"gflops", "GFLOP/s"}, {"peak_share", "of peak"},
-                                       {"cold_s", "cold s"}, {"compile_s", "compile s"},
-                                       {"compile_1000_s", "1000 steps"}, {"peak_mb", "peak MB"},
-                                       {"arena_mb", "arena MB"}));
+        if (b->kernels)
+            veer_report_table(r, b->rows,
+                              VEER_COLUMNS({"pair", NULL}, {"kernel", NULL}, {"backend", NULL}, {"calls", NULL},
+                                           {"us", NULL}, {"share", NULL}, {"gflops", "GFLOP/s"}, {"gbytes", "GB/s"},
+                                           {"roof", "of roof"}, {"why", "one thread's measurement"}, {"node", NULL}));
+        else
+            veer_report_table(r, b->rows,
+                              VEER_COLUMNS({"pair", NULL}, {"batch", NULL}, {"ms", "ms/step"}, {"best_ms", "best"},
+                                           {"torch_ms", "PyTorch"}, {"torch_best_ms", "best"}, {"speedup", NULL},
+                                           {"gflop", "GFLOP"}, {"gflops", "GFLOP/s"}, {"peak_share", "of peak"},
+                                           {"cold_s", "cold s"}, {"compile_s", "compile s"},
+                                           {"compile_1000_s", "1000 steps"}, {"peak_mb", "peak MB"},
+                                           {"arena_mb", "arena MB"}));
     }
     json_decref(root);
 }
@@ -310,6 +323,7 @@ static veer_status_t read_options(bench_t *b) {
     b->options.backend = veer_args_value(args, "backend");
     b->options.tune = veer_args_value(args, "tune");
     b->options.cache = veer_args_value(args, "cache");
+    b->kernels = veer_args_has(args, "kernels");
     b->python = python ? python : "/usr/bin/python3";
     b->script = veer_args_has(args, "no-torch") || access("bench/torch_step.py", R_OK) ? NULL : "bench/torch_step.py";
     return check_names(b);
@@ -334,6 +348,7 @@ static const veer_flag_t flags[] = {
     {"examples", 0, "DIR", "where digits and e2e are (examples)", false},
     {"perf", 0, "DIR", "where the large models are ($VEER_FIXTURES/perf)", false},
     {"python", 0, "FILE", "the Python that has torch (/usr/bin/python3)", false},
+    {"kernels", 0, NULL, "each kind of kernel of the step beside the machine's limits, instead of whole steps", false},
     {"no-torch", 0, NULL, "without the comparison with PyTorch", false},
     {"backend", 0, "NAME", "auto or reference", false},
     {"tune", 0, "on|cached|off", "as in veer sample", false},

@@ -98,8 +98,8 @@ static veer_status_t apply(const veer_bench_pair_t *pair, const veer_bench_optio
     return veer_ok();
 }
 
-static veer_status_t compile(const veer_bench_pair_t *pair, const veer_bench_options_t *o, veer_allocator_t allocator,
-                             veer_sampling_t **out) {
+veer_status_t veer_bench_compile(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
+                                 veer_allocator_t allocator, veer_sampling_t **out) {
     char folder[PATH_BYTES];
     veer_settings_t *settings;
     VEER_TRY(veer_settings_create(allocator, &settings));
@@ -163,7 +163,7 @@ static veer_status_t run_many(veer_sampling_t *s, const veer_bench_options_t *o,
 static veer_status_t timed_compile(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
                                    veer_allocator_t allocator, double *out_seconds, veer_sampling_t **out) {
     double start = now();
-    VEER_TRY(compile(pair, o, allocator, out));
+    VEER_TRY(veer_bench_compile(pair, o, allocator, out));
     *out_seconds = now() - start;
     return veer_ok();
 }

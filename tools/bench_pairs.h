@@ -2,8 +2,9 @@
 #ifndef VEER_TOOLS_BENCH_PAIRS_H
 #define VEER_TOOLS_BENCH_PAIRS_H
 
-#include "ir/base/status.h"
+#include "api/veer.h"
 #include "ir/base/allocator.h"
+#include "ir/base/status.h"
 
 #include <stdbool.h>
 
@@ -48,6 +49,9 @@ typedef struct veer_bench_result_s {
 
 /* Why the pair cannot run here, in text of at least 512 bytes; false where nothing keeps it. */
 bool veer_bench_skip(const veer_bench_pair_t *pair, const veer_bench_places_t *places, char *out_reason);
+/* As `veer sample` would. */
+VEER_MUST_USE veer_status_t veer_bench_compile(const veer_bench_pair_t *pair, const veer_bench_options_t *options,
+                                               veer_allocator_t allocator, veer_sampling_t **out);
 /* Compiles, runs once to warm up, then runs again and again. With `compiles`: the median time of so many compilations,
  * and nothing else. */
 VEER_MUST_USE veer_status_t veer_bench_measure(const veer_bench_pair_t *pair, const veer_bench_options_t *options,
