@@ -59,13 +59,20 @@ static void even_tiles(veer_mm_blocking_t *b, int64_t rows) {
 /* The products' tiles of a group: as many as the second cache holds in transformed form beside weights, few enough that
  * there are items for several threads. */
 static void set_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, int64_t tiles) {
-    enum { GROUP_BYTES = 1 << 19, FAR_GROUP_BYTES = 3 << 18, LEAST_ITEMS = 8, LEAST_FAR_ITEMS = 4 };
+    enum {
+        GROUP_BYTES = 1 << 19,
+        FAR_GROUP_BYTES = 3 << 18,
+        WHOLE_BYTES = 5 << 18,
+        LEAST_ITEMS = 8,
+        LEAST_FAR_ITEMS = 4
+    };
     veer_mm_blocking_t *b = &cut->mm;
     bool far = are_far(p, cut);
     int64_t most_rows = b->tile_rows + (b->long_tiles > 0), least = far ? LEAST_FAR_ITEMS : LEAST_ITEMS;
     int64_t bytes = positions(cut) * most_rows * (p->mm.k + (int64_t)b->vectors * b->lanes) * 4;
     int64_t group = (far ? FAR_GROUP_BYTES : GROUP_BYTES) / bytes;
     if (group < 1) group = 1;
+    if (far && bytes * b->tiles <= WHOLE_BYTES) group = b->tiles; /* weights are read once by each thread's panels */
     b->groups = ceil_div(b->tiles, min_i64(group, b->tiles));
     while (b->groups * b->panels < least && b->groups < b->tiles) b->groups++;
     cut->group_tiles = min_i64(ceil_div(b->tiles, b->groups) * most_rows, tiles);
@@ -99,8 +106,8 @@ veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, int lanes,
 /* ---- cost ---- */
 
 /* Cycles of one core, as measured by bench/winograd_probe.c, for vectors of channels: a position of a patch on the way
- * in or out, one of y, a tile's accumulators; bytes of weights that come from the third cache in a cycle. */
-static const double IN = 4, OUT = 3, DONE = 4, BYTES = 10;
+ * in or out, one of y; bytes of weights that come from memory in a cycle. */
+static const double IN = 4, OUT = 3, DONE = 4, BYTES = 6;
 
 static double larger(double a, double b) {
     return a > b ? a : b;

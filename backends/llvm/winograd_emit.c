@@ -79,6 +79,17 @@ static void store(wino_t *c, val_t v, val_t address) {
     LLVMSetAlignment(LLVMBuildStore(c->e->builder, v, address), (unsigned)c->cut->mm.lanes * 4);
 }
 
+/* Lines into the first cache, to be written. */
+static void fetch(wino_t *c, val_t from, int64_t floats) {
+    enum { FIRST_CACHE = 3 };
+    veer_emit_t *e = c->e;
+    for (int64_t i = 0; i < floats; i += LINE_FLOATS) {
+        val_t args[] = {at(c, from, i64(c, i)), LLVMConstInt(e->i32, 1, 0), LLVMConstInt(e->i32, FIRST_CACHE, 0),
+                        LLVMConstInt(e->i32, 1, 0)};
+        veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
+    }
+}
+
 /* ---- arithmetic on vectors ---- */
 
 static val_t plus(wino_t *c, val_t a, val_t b) {
@@ -357,14 +368,30 @@ static val_t extent(wino_t *c, val_t tile, int64_t size) {
     return veer_emit_select(c->e, LLVMBuildICmp(c->e->builder, LLVMIntSLT, left, most, ""), left, most);
 }
 
+/* The first position of a tile, as a row of y. */
+static val_t first_row(wino_t *c, const place_t *place) {
+    val_t h = add(c, mul(c, place->image, c->p->y_h), mul(c, place->h, c->cut->tile));
+    return add(c, mul(c, h, c->p->y_w), mul(c, place->w, c->cut->tile));
+}
+
+/* y was last used long ago: its lines come while the tile before is finished. */
+static void fetch_tile(wino_t *c, val_t tile) {
+    place_t place = place_of(c, tile);
+    val_t y = at(c, c->mm.y, add(c, mul(c, first_row(c, &place), c->p->mm.n), c->mm.column));
+    for (int i = 0; i < c->cut->tile; i++)
+        for (int j = 0; j < c->cut->tile; j++)
+            fetch(c, at(c, y, i64(c, (i * c->p->y_w + j) * c->p->mm.n)), (int64_t)c->mm.vectors * c->cut->mm.lanes);
+}
+
 static void finish_tile(wino_t *c, val_t tile) {
     const veer_wino_cut_t *cut = c->cut;
     val_t z = at(c, c->z, mul(c, sub(c, tile, c->first), cut->z_row));
     for (int v = 0; v < c->mm.vectors; v++) transform_back(c, z, v);
     place_t place = place_of(c, tile);
-    val_t h = add(c, mul(c, place.image, c->p->y_h), mul(c, place.h, cut->tile));
+    val_t first = first_row(c, &place);
+    fetch_tile(c, add(c, tile, i64(c, 1)));
     veer_emit_loop_t rows = veer_emit_loop_begin(c->e, i64(c, 0), extent(c, place.h, c->p->y_h), 1);
-    val_t row = add(c, mul(c, add(c, h, rows.i), c->p->y_w), mul(c, place.w, cut->tile));
+    val_t row = add(c, first, mul(c, rows.i, c->p->y_w));
     veer_emit_loop_t columns = veer_emit_loop_begin(c->e, i64(c, 0), extent(c, place.w, c->p->y_w), 1);
     val_t products[VEER_MM_MAX_VECTORS], i = add(c, mul(c, rows.i, cut->tile), columns.i);
     for (int v = 0; v < c->mm.vectors; v++) products[v] = load(c, result_at(c, i, v), (unsigned)cut->mm.lanes * 4);
