@@ -81,6 +81,24 @@ static veer_status_t emit_llvm_matmul(veer_makers_t *m, const veer_graph_t *g, v
     return veer_ok();
 }
 
+static bool is_attention(veer_op_t op) {
+    return op == VEER_OP_ATTENTION || op == VEER_OP_ATTENTION_GRAD;
+}
+
+static veer_status_t supports_llvm_attention(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
+                                             char *reason, size_t bytes) {
+    (void)m;
+    *out = contains(g, n, is_attention) && veer_llvm_attention_supports(g, n, reason, bytes);
+    return veer_ok();
+}
+
+static veer_status_t emit_llvm_attention(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+    veer_llvm_kernel_t k;
+    VEER_TRY(veer_llvm_attention_emit(m->llvm, g, n, &k));
+    take_llvm(out, VEER_MAKER_LLVM_ATTENTION, &k);
+    return veer_ok();
+}
+
 static bool is_conv(veer_op_t op) {
     return op == VEER_OP_CONV || op == VEER_OP_CONV_TRANSPOSE;
 }
@@ -167,6 +185,7 @@ static const struct {
 } makers[VEER_MAKER_COUNT] = {
 #ifdef VEER_WITH_LLVM
     [VEER_MAKER_LLVM_MATMUL] = {"llvm matmul", supports_llvm_matmul, emit_llvm_matmul},
+    [VEER_MAKER_LLVM_ATTENTION] = {"llvm attention", supports_llvm_attention, emit_llvm_attention},
     [VEER_MAKER_WINOGRAD_4] = {"winograd 4x4", supports_winograd_4, emit_winograd_4},
     [VEER_MAKER_WINOGRAD_2] = {"winograd 2x2", supports_winograd_2, emit_winograd_2},
     [VEER_MAKER_LLVM] = {"llvm", supports_llvm, emit_llvm},

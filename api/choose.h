@@ -15,8 +15,9 @@ typedef enum veer_backend_e {
 /* In the order in which they are asked. */
 typedef enum veer_maker_e {
     VEER_MAKER_NONE,
-    VEER_MAKER_LLVM_MATMUL, /* packed products of our own */
-    VEER_MAKER_WINOGRAD_4,  /* 3x3 convolutions of our own, in tiles of 4x4 */
+    VEER_MAKER_LLVM_MATMUL,    /* packed products of our own */
+    VEER_MAKER_LLVM_ATTENTION, /* and its gradient */
+    VEER_MAKER_WINOGRAD_4,     /* 3x3 convolutions of our own, in tiles of 4x4 */
     VEER_MAKER_WINOGRAD_2,
     VEER_MAKER_ONEDNN,
     VEER_MAKER_LLVM, /* fused elementwise and reductions */

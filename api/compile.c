@@ -22,7 +22,7 @@ static const char IMPORTED[] =
     "recognize-group-norm,recognize-attention,dce,raise-slice,dce";
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
                                 "transpose-matmul,hoist,cse,dce,"
-                                "fuse-contraction,fuse,dce";
+                                "fuse-attention,fuse-contraction,fuse,dce";
 static const char PLAIN[] = "inline,gradient,dce";
 
 #if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN
@@ -37,12 +37,20 @@ static veer_status_t accepts_contraction(const veer_graph_t *g, veer_node_t n, b
     return veer_ok();
 }
 #endif
+#ifdef VEER_WITH_LLVM
+static veer_status_t accepts_attention(const veer_graph_t *g, veer_node_t n, bool *out, char *reason, size_t size) {
+    *out = veer_llvm_attention_supports(g, n, reason, size);
+    return veer_ok();
+}
+#endif
+
 static const veer_fuse_target_t target = {
 #if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN
     .accepts_contraction = accepts_contraction,
 #endif
 #ifdef VEER_WITH_LLVM
     .accepts_cluster = veer_llvm_supports,
+    .accepts_attention = accepts_attention,
 #endif
 };
 

@@ -64,6 +64,8 @@ static veer_status_t ask_llvm(tally_t *t, const veer_graph_t *g, veer_node_t nod
     bool yes;
     if (op == VEER_OP_MATMUL)
         yes = veer_llvm_matmul_supports(g, node, reason, sizeof reason);
+    else if (op == VEER_OP_ATTENTION || op == VEER_OP_ATTENTION_GRAD)
+        yes = veer_llvm_attention_supports(g, node, reason, sizeof reason);
     else if (op == VEER_OP_CONV || op == VEER_OP_CONV_TRANSPOSE)
         yes = veer_llvm_conv_supports(g, node, reason, sizeof reason);
     else

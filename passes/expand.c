@@ -2,10 +2,9 @@
  *
  *     %o = attention %q, %k, %v {scale = s}     =>     matmul, mul, softmax, matmul
  *
- * Runs after the gradient, which wants whole layers, so that what forward and backward have in common (attention's
- * probabilities) is one value for cse. An op stays whole where the target accepts it alone; norms, softmax and
- * activations do, attention does not. Repetition by resize (nearest, whole factors) is always spelled out: as a
- * broadcast it is index arithmetic in its neighbours' kernels.
+ * Runs after the gradient, which wants whole layers. An op stays whole where the target accepts it alone. Repetition by
+ * resize (nearest, whole factors) is always spelled out: as a broadcast it is index arithmetic in its neighbours'
+ * kernels.
  */
 #include "passes/expand.h"
 
@@ -57,7 +56,8 @@ static veer_status_t stays_whole(const veer_graph_t *g, veer_node_t n, const vee
     char reason[200];
     *out = veer_node_op(g, n) == VEER_OP_RESIZE && !repeats(g, n);
     if (veer_node_op(g, n) == VEER_OP_RESIZE) return veer_ok();
-    if (target->accepts_cluster) VEER_TRY(target->accepts_cluster(g, n, out, reason, sizeof reason));
+    if (target->accepts_attention) VEER_TRY(target->accepts_attention(g, n, out, reason, sizeof reason));
+    if (!*out && target->accepts_cluster) VEER_TRY(target->accepts_cluster(g, n, out, reason, sizeof reason));
     if (*out || !target->accepts_contraction) return veer_ok();
     return target->accepts_contraction(g, n, out, reason, sizeof reason);
 }

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-enum { OP_CASE_OPERANDS = 4, OP_CASE_RANK = 5 };
+enum { OP_CASE_OPERANDS = 5, OP_CASE_RANK = 5 };
 
 typedef struct op_shape_s {
     int rank; /* 0: an absent operand */

@@ -20,6 +20,18 @@ static double attention_flops(const veer_graph_t *g, veer_node_t node) {
     return 2 * count_of(q) * (double)v->dims[2] + 2 * count_of(v) * (double)q->dims[2];
 }
 
+/* dy v^T for dq and dk, and a product for each of dq, dk, dv that is used; what computes the probabilities again is no
+ * work of the method. */
+static double attention_grad_flops(const veer_graph_t *g, veer_node_t node) {
+    const veer_type_t *q = in_type(g, node, 0), *v = in_type(g, node, 2);
+    double scores = count_of(q) / (double)q->dims[3] * (double)v->dims[2];
+    bool used[3];
+    for (int i = 0; i < 3; i++) used[i] = veer_value_use_count(g, veer_node_out(g, node, i)) > 0;
+    double columns = (double)(used[0] + used[1]) * (double)q->dims[3] +
+                     (double)(used[2] + (used[0] || used[1])) * (double)v->dims[3];
+    return 2 * scores * columns;
+}
+
 /* w: [M, C/g, k...] for conv, where every output takes C/g * k inputs; [C, M/g, k...] for conv_transpose, where every
  * input goes to M/g * k outputs. */
 static double conv_flops(const veer_graph_t *g, veer_node_t node, const veer_type_t *each) {
@@ -31,6 +43,7 @@ static double node_flops(const veer_graph_t *g, veer_node_t node) {
     switch (veer_node_op(g, node)) {
     case VEER_OP_MATMUL: return matmul_flops(g, node);
     case VEER_OP_ATTENTION: return attention_flops(g, node);
+    case VEER_OP_ATTENTION_GRAD: return attention_grad_flops(g, node);
     case VEER_OP_CONV: return conv_flops(g, node, veer_value_type(g, veer_node_out(g, node, 0)));
     case VEER_OP_CONV_TRANSPOSE: return conv_flops(g, node, in_type(g, node, 0));
     case VEER_OP_LOOP: return (double)veer_node_int(g, node, "trip") * veer_flops(g, veer_node_body(g, node));

@@ -95,6 +95,12 @@ VEER_MUST_USE veer_status_t veer_llvm_conv_emit(veer_llvm_t *llvm, const veer_gr
  * grows by its square. */
 double veer_llvm_conv_amplification(int tile);
 
+/* The same for attention and its gradient, alone or fused with what only moves their operands and results (see
+ * README.md, "Attention"). */
+bool veer_llvm_attention_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
+VEER_MUST_USE veer_status_t veer_llvm_attention_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
+                                                     veer_llvm_kernel_t *out_kernel);
+
 /* Optimises and compiles what was emitted since the last call. May be called again after further emissions. After a
  * failure the kernels that were waiting are lost. */
 VEER_MUST_USE veer_status_t veer_llvm_finish(veer_llvm_t *llvm);

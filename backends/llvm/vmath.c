@@ -86,6 +86,17 @@ static val_t exp_f32(veer_emit_t *e, val_t x) {
     return mul(e, y, power_of_two(e, rest));
 }
 
+/* 2^x = 2^n 2^r, |r| <= 1/2, 2^r = 1 + r p(r), error 2^-28. The integer n is rounded with the exponent's bias in it, so
+ * that a shift makes 2^n of its bits: 0 for n = -127. */
+LLVMValueRef veer_vmath_exp2_negative(veer_emit_t *e, LLVMValueRef x) {
+    static const double p[] = {0.693147182, 0.240226477, 0.0555035993, 0.00961850584, 0.00133908074, 0.000153264729};
+    const double magic = 0x1.8p23 + 127;
+    x = pick(e, cmp(e, LLVMRealOLT, x, -127.0), k(e, x, -127.0), x); /* lets NaN through */
+    val_t t = add(e, x, k(e, x, magic)), r = sub(e, x, sub(e, t, k(e, x, magic)));
+    val_t scale = veer_emit_from_bits(e, int_c(e, LLVMShl, veer_emit_bits(e, t), 23));
+    return mul(e, veer_emit_fma(e, r, veer_vmath_polynomial(e, r, p, COUNT(p)), k(e, r, 1.0)), scale);
+}
+
 /* log(1+f) = f - f^2/2 + f^3 p(f), error 2^-30; k ln 2 in two parts, the first exact. */
 LLVMValueRef veer_vmath_log_reduced(veer_emit_t *e, LLVMValueRef f, LLVMValueRef kf) {
     static const double p[] = {0.333333135,  -0.250000089, 0.200020745,  -0.166679993, 0.142202795,

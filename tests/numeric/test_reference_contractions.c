@@ -227,6 +227,52 @@ static void test_attention_masked_keys(void **state) {
     op_case_free(&got, 1), op_case_free(&want, 1);
 }
 
+/* The kernel of attention's gradient and its expansion, all three results. Differences check one of them in
+ * tests/grad/test_grad_ops.c. */
+static void check_attention_grad(const op_case_t *c) {
+    veer_graph_t *g;
+    veer_func_t f;
+    veer_builder_t b;
+    veer_value_t in[OP_CASE_OPERANDS], results[6];
+    op_case_ok(veer_graph_create(*heap(), &g), c->name);
+    op_case_ok(veer_graph_add_func(g, "f", &f), c->name);
+    veer_node_t node = op_case_node(g, f, c, VEER_DTYPE_F64, &b, in);
+    veer_expand_t e = {g, node, veer_node_in_count(g, node), 3, in, &results[3]};
+    for (int i = 0; i < 3; i++) results[i] = veer_node_out(g, node, i);
+    op_case_ok(veer_op_def(c->op)->expand(&b, &e), c->name);
+    veer_builder_return(&b, results, 6);
+    op_case_ok(veer_builder_status(&b), c->name);
+    veer_tensor_t args[OP_CASE_OPERANDS], out[6];
+    int arg_count = op_case_args(c, args);
+    op_case_ok(veer_reference_eval(g, f, args, arg_count, *heap(), out, 6), c->name);
+    for (int k = 0; k < 3; k++) {
+        assert_true(veer_type_equal(&out[k].type, &out[3 + k].type));
+        for (int64_t i = 0; i < veer_type_count(&out[k].type); i++)
+            compare(c, "expanded", &out[3 + k], i, element(&out[k], i), 1e-13);
+    }
+    op_case_free(args, arg_count), op_case_free(out, 6);
+    veer_graph_destroy(g);
+}
+
+static void test_attention_grad(void **state) {
+    (void)state;
+    const op_case_t cases[] = {
+        {.name = "attention_grad",
+         .op = VEER_OP_ATTENTION_GRAD,
+         .in = {SHAPE(1, 2, 3, 2), SHAPE(1, 2, 4, 2), SHAPE(1, 2, 4, 3), SHAPE(1, 2, 3, 3)},
+         .attrs = ATTRS(FLOAT("scale", 0.7))},
+        {.name = "attention_grad, mask per key",
+         .op = VEER_OP_ATTENTION_GRAD,
+         .in = {SHAPE(2, 1, 2, 3), SHAPE(2, 1, 3, 3), SHAPE(2, 1, 3, 2), SHAPE(2, 1, 2, 2), SHAPE(2, 1, 1, 3)},
+         .attrs = ATTRS(FLOAT("scale", 1.5))},
+        {.name = "attention_grad, mask per pair, longer than a block",
+         .op = VEER_OP_ATTENTION_GRAD,
+         .in = {SHAPE(1, 1, 2, 300), SHAPE(1, 1, 3, 300), SHAPE(1, 1, 3, 260), SHAPE(1, 1, 2, 260), SHAPE(2, 3)},
+         .attrs = ATTRS(FLOAT("scale", 0.05))},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_attention_grad(&cases[i]);
+}
+
 /* Longer than a kernel's stretch of 256 elements: rows meet at the seams. */
 static void test_long_rows(void **state) {
     (void)state;
@@ -331,6 +377,8 @@ static const refusal_t refusals[] = {
      "k is f64[1,2,5,4] and v is f64[1,2,4,4], expected the same length"},
     {{.op = VEER_OP_ATTENTION, .in = {SHAPE(1, 2, 3, 4), SHAPE(1, 2, 5, 4), SHAPE(1, 2, 5, 4), SHAPE(3, 4)}},
      "mask is f64[3,4], expected something that broadcasts to f64[1,2,3,5]"},
+    {{.op = VEER_OP_ATTENTION_GRAD, .in = {SHAPE(1, 2, 3, 4), SHAPE(1, 2, 5, 4), SHAPE(1, 2, 5, 4), SHAPE(1, 2, 5, 4)}},
+     "dy is f64[1,2,5,4], expected f64[1,2,3,4]"},
     {{.op = VEER_OP_CONV, .in = {SHAPE(1, 2, 3), SHAPE(1, 2, 5)}, .attrs = ATTRS(WINDOW(1, 0, 0, 1))},
      "the window spans 5 inputs, the padded input has only 3"},
     {{.op = VEER_OP_CONV, .in = {SHAPE(1, 3, 5), SHAPE(2, 2, 2)}, .attrs = ATTRS(WINDOW(1, 0, 0, 1))},
@@ -398,6 +446,7 @@ int main(void) {
         cmocka_unit_test(test_channels_last),
         cmocka_unit_test(test_max_pool_indices),
         cmocka_unit_test(test_attention_masked_keys),
+        cmocka_unit_test(test_attention_grad),
         cmocka_unit_test(test_long_rows),
         cmocka_unit_test(test_noise),
         cmocka_unit_test(test_nearest),
