@@ -110,9 +110,11 @@ static void describe(const veer_graph_t *g, veer_node_t n, char label[LABEL_BYTE
     }
     size_t at = 0;
     int shown = 0;
+    bool attention = !strcmp(veer_node_string(g, n, "kind"), "attention"); /* what moves its operands is strides */
     label[0] = 0;
     VEER_FOR_EACH_NODE(g, veer_node_body(g, n), inner) {
         veer_op_t op = veer_node_op(g, inner);
+        if (attention && veer_op_has(op, VEER_MOVES)) continue;
         if (op == VEER_OP_CONST || op == VEER_OP_RESHAPE || veer_op_has(op, VEER_TERMINATOR)) continue;
         if (shown++ == 6) {
             snprintf(label + at, LABEL_BYTES - at, "+...%s", holds_noise(g, inner) ? "+noise" : "");

@@ -12,7 +12,8 @@
  *
  *     %a = mul %q, 0.35355338   %b = mul %k, 0.35355338   %s = matmul %a, %b {trans_a = 1}
  *     %p = softmax %s {axis = 2}   %o = matmul %p, %v {trans_b = 1}
- * becomes an attention of their transposes, [8,1,256,64], and a reshape of its result.
+ * becomes an attention of their transposes, [8,1,256,64], and a reshape of its result. A scale in front of the
+ * reshapes, transposes and slices that make q or k joins as well.
  *
  * How it is read. Every matrix on the way lies straight or turned; transposes of the last two dims and the flags of the
  * matrix products turn it, and at the end q must be [L, D], k [S, D] and v [S, Dv]: where they lie turned, transposes
@@ -31,10 +32,15 @@
 
 #include <math.h>
 
-/* A matrix that is needed as [rows, columns]; `turned`: it lies as [columns, rows]. */
+enum { MAX_STEPS = 12 };
+
+/* A matrix that is needed as [rows, columns]; `turned`: it lies as [columns, rows]. Where a scale was found below
+ * movements, `value` is what was scaled, to be moved in the same way. */
 typedef struct operand_s {
     veer_value_t value;
     bool turned;
+    int move_count;
+    veer_node_t moves[MAX_STEPS]; /* the last one first */
 } operand_t;
 
 typedef struct attention_s {
@@ -47,8 +53,6 @@ typedef struct attention_s {
     double scale;
     bool result_turned;
 } attention_t;
-
-enum { MAX_STEPS = 12 };
 
 static int64_t leading(const veer_type_t *t) {
     return veer_type_count_range(t, 0, t->rank - 2);
@@ -65,6 +69,29 @@ static bool same_leading(const veer_graph_t *g, veer_value_t a, veer_value_t b) 
 
 /* ---- q and k ---- */
 
+static bool only_moves(veer_op_t op) {
+    return op == VEER_OP_RESHAPE || op == VEER_OP_TRANSPOSE || op == VEER_OP_SLICE;
+}
+
+/* A scale below movements that stay: heads are split behind it. */
+static void take_scale_below(attention_t *a, operand_t *o) {
+    const veer_graph_t *g = a->m.graph;
+    veer_value_t value = o->value, x;
+    double factor;
+    int count = 0;
+    while (count < MAX_STEPS) {
+        veer_node_t def = veer_value_def(g, value);
+        if (!def.i || !only_moves(veer_node_op(g, def))) break;
+        o->moves[count++] = def;
+        value = veer_node_in(g, def, 0);
+    }
+    if (!count || !veer_match_scaled(g, value, &x, &factor)) return;
+    for (int i = 0; i < count; i++) veer_match_take(&a->m, o->moves[i]);
+    veer_match_take_def(&a->m, value);
+    a->scale *= factor;
+    o->value = x, o->move_count = count;
+}
+
 /* Takes scales, turns and reshapes off an operand. */
 static void strip(attention_t *a, operand_t *o) {
     const veer_graph_t *g = a->m.graph;
@@ -79,6 +106,7 @@ static void strip(attention_t *a, operand_t *o) {
         a->scale *= factor;
         o->value = x;
     }
+    take_scale_below(a, o);
 }
 
 /* scores = q k^T; `turned`: k q^T. */
@@ -199,7 +227,18 @@ static bool heads_of(const attention_t *a, int64_t out_bh[2]) {
     return t->rank <= 4 || !a->mask.i;
 }
 
+/* What the operand's movements make of `value`, which has another definition now. */
+static veer_value_t move_again(veer_builder_t *b, const operand_t *o) {
+    veer_value_t x = o->value;
+    for (int i = o->move_count; i-- > 0 && veer_builder_ok(b);) {
+        veer_node_t n = veer_build_like(b, o->moves[i], &x, 1);
+        x = n.i ? veer_node_out(b->graph, n, 0) : VEER_NO_VALUE;
+    }
+    return x;
+}
+
 static veer_value_t build_operand(attention_t *a, veer_builder_t *b, operand_t o, const int64_t bh[2]) {
+    o.value = move_again(b, &o);
     veer_value_t x = o.turned ? veer_match_transpose_last(&a->m, b, o.value) : o.value;
     if (!veer_builder_ok(b)) return VEER_NO_VALUE;
     veer_type_t t = *veer_builder_type(b, x);

@@ -120,7 +120,7 @@ static void do_tile(work_t *w, val_t row, int rows) {
     for (int i = 0; i < count; i++) tile->sums[i] = LLVMConstNull(w->t->vector);
     if (w->p->begin) w->p->begin(w->p->user, tile);
     w->a = veer_tile_at(w->t, w->p->a.base, veer_tile_mul(w->t, row, w->p->a.row));
-    int64_t unroll = count >= 12 ? 2 : 4, steps = w->p->k / unroll;
+    int64_t unroll = count >= 20 ? 1 : count >= 8 ? 2 : 4, steps = w->p->k / unroll;
     if (steps < 2) steps = 0;
     if (steps) loop_over_k(w, steps, unroll);
     for (int64_t k = steps * unroll; k < w->p->k; k++) step(w, w->a, w->b, k);
