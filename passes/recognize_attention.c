@@ -114,8 +114,8 @@ static bool match_product(attention_t *a, veer_value_t value, bool turned) {
     const veer_graph_t *g = a->m.graph;
     veer_node_t node = veer_match_def(g, value, VEER_OP_MATMUL);
     if (!node.i || !same_leading(g, veer_node_in(g, node, 0), veer_node_in(g, node, 1))) return false;
-    operand_t left = {veer_node_in(g, node, 0), veer_node_int(g, node, "trans_a") != 0};
-    operand_t right = {veer_node_in(g, node, 1), veer_node_int(g, node, "trans_b") == 0};
+    operand_t left = {.value = veer_node_in(g, node, 0), .turned = veer_node_int(g, node, "trans_a") != 0};
+    operand_t right = {.value = veer_node_in(g, node, 1), .turned = veer_node_int(g, node, "trans_b") == 0};
     veer_match_take(&a->m, node);
     if (!a->scores.i) a->scores = value;
     strip(a, &left);
@@ -210,7 +210,7 @@ static bool match_side(attention_t *a, int side) {
     bool flag_v = veer_node_int(g, a->m.root, side ? "trans_a" : "trans_b") != 0;
     if (!match_probabilities(a, side, &turned)) return false;
     if ((flag_p != turned) != (side == 1)) return false; /* p must meet v along S */
-    a->v = (operand_t){veer_node_in(g, a->m.root, 1 - side), side ? !flag_v : flag_v};
+    a->v = (operand_t){.value = veer_node_in(g, a->m.root, 1 - side), .turned = side ? !flag_v : flag_v};
     a->result_turned = side == 1;
     return isfinite(a->scale) && same_leading(g, veer_node_in(g, a->m.root, 0), veer_node_in(g, a->m.root, 1)) &&
            !veer_match_constant(g, a->k.value) && !veer_match_constant(g, a->v.value) && veer_match_closed(&a->m);
