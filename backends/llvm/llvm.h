@@ -118,6 +118,7 @@ int veer_llvm_lanes(const veer_llvm_t *llvm);
 typedef enum veer_llvm_probe_e {
     VEER_LLVM_PROBE_UNARY, /* buf[0][i] -> buf[1][i], f32, `op` one of the unary elementwise ops */
     VEER_LLVM_PROBE_GELU_TANH,
+    VEER_LLVM_PROBE_EXP2,    /* 2^-|x| */
     VEER_LLVM_PROBE_POW,     /* buf[0][i], buf[1][i] -> buf[2][i] */
     VEER_LLVM_PROBE_PHILOX,  /* block i: seed i64 at buf[0], sample, step, stream = buf[1][0..2] (i32) -> buf[2][4i..],
                                 bits */

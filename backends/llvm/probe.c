@@ -31,6 +31,8 @@ static void write_function(veer_jit_kernel_t *k, veer_llvm_probe_t probe, veer_o
         y = veer_vmath_pow(e, x, load(e, type, lane_address(e, veer_jit_buffer(k, 1), item, lanes)));
     else if (probe == VEER_LLVM_PROBE_GELU_TANH)
         y = veer_vmath_gelu_tanh(e, x);
+    else if (probe == VEER_LLVM_PROBE_EXP2)
+        y = veer_vmath_exp2_negative(e, LLVMBuildFNeg(e->builder, veer_emit_unary_intrinsic(e, "llvm.fabs", x), ""));
     else
         y = veer_vmath_unary(e, op, x);
     store(e, y, lane_address(e, veer_jit_buffer(k, probe == VEER_LLVM_PROBE_POW ? 2 : 1), item, lanes));

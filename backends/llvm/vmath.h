@@ -34,7 +34,7 @@ LLVMValueRef veer_vmath_log_positive(veer_emit_t *e, LLVMValueRef x);
 /* sin r and cos r for |r| <= pi/4. */
 LLVMValueRef veer_vmath_sin_reduced(veer_emit_t *e, LLVMValueRef r);
 LLVMValueRef veer_vmath_cos_reduced(veer_emit_t *e, LLVMValueRef r);
-/* 2^x of f32 lanes for x <= 0, within 1 ulp; 0 below -126.5, so no result is denormal but those next to 2^-126. */
+/* 2^x of f32 lanes for x <= 0, within 2 ulp; 0 below -126.5, so no result is denormal but those next to 2^-126. */
 LLVMValueRef veer_vmath_exp2_negative(veer_emit_t *e, LLVMValueRef x);
 /* Quarter turns: q even gives s, odd gives c, negated where q & 2. sin(r + q pi/2) for s = sin r, c = cos r. */
 LLVMValueRef veer_vmath_quarter(veer_emit_t *e, LLVMValueRef q, LLVMValueRef s, LLVMValueRef c);

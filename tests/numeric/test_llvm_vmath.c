@@ -50,6 +50,9 @@ static double gelu_tanh_exact(double x) {
     double u = 0.79788456080286535588 * (x + 0.044715 * x * x * x);
     return x / (1 + exp(-2 * u));
 }
+static double exp2_negative_exact(double x) {
+    return fabs(x) > 126.5 ? 0 : exp2(-fabs(x));
+}
 static double sign_exact(double x) {
     return isnan(x) ? x : (x > 0) - (x < 0);
 }
@@ -76,6 +79,7 @@ static const math_case_t CASES[] = {
     {"silu", VEER_LLVM_PROBE_UNARY, VEER_OP_SILU, silu_exact, -90, 30, 4, 1e-31, 1},
     {"gelu", VEER_LLVM_PROBE_UNARY, VEER_OP_GELU, gelu_exact, -6, 6, 4, 0x1p-126, 1},
     {"gelu tanh", VEER_LLVM_PROBE_GELU_TANH, VEER_OP_GELU, gelu_tanh_exact, -6, 6, 4, 1e-31, 1},
+    {"exp2", VEER_LLVM_PROBE_EXP2, VEER_OP_EXP, exp2_negative_exact, -130, 0, 2, 0, 0},
     {"relu", VEER_LLVM_PROBE_UNARY, VEER_OP_RELU, relu_exact, -2, 2, 0, 0, 0},
     {"floor", VEER_LLVM_PROBE_UNARY, VEER_OP_FLOOR, floor, -9, 9, 0, 0, 0},
     {"ceil", VEER_LLVM_PROBE_UNARY, VEER_OP_CEIL, ceil, -9, 9, 0, 0, 0},
