@@ -2,14 +2,15 @@
 
 #include <limits.h>
 #include <linux/futex.h>
-#include <sched.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* First some 50 microseconds awake, which is longer than most kernels of small models take; then a millisecond or two
- * of offering the processor to others, which may be the very thread that is waited for; then asleep. Going to sleep
- * earlier is worse than it looks: threads that wake each other often end up on one processor. */
-enum { SPINS = 1000, YIELDS = 2000, CROWDED_YIELDS = 20 };
+/* Turns of waiting awake, some 50 ns each. On a machine of its own a team should never sleep: waking costs more than
+ * most waits are long, and threads that wake each other may end up on one processor. On one with other work the thread
+ * that is waited for may not be running at all, and the processor is better left to others at once. So whoever waited
+ * in vain halves the turns for all, and whoever did not adds a little. */
+enum { MOST_SPINS = 10000, LEAST_SPINS = 300, RECOVERY = 64 };
 
 static void pause_briefly(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -23,9 +24,9 @@ void veer_barrier_init(veer_barrier_t *barrier, int team, int crowded) {
     atomic_init(&barrier->arrived, 0);
     atomic_init(&barrier->generation, 0);
     atomic_init(&barrier->sleepers, 0);
+    atomic_init(&barrier->spins, crowded ? 0 : MOST_SPINS);
     barrier->team = (unsigned)team;
-    barrier->spins = crowded ? 0 : SPINS;
-    barrier->yields = crowded ? CROWDED_YIELDS : YIELDS;
+    barrier->crowded = crowded;
 }
 
 static void sleep_until_changed(veer_barrier_t *b, unsigned generation) {
@@ -38,14 +39,17 @@ static void sleep_until_changed(veer_barrier_t *b, unsigned generation) {
 }
 
 static void wait_for_others(veer_barrier_t *b, unsigned generation) {
-    for (unsigned i = 0; i < b->spins + b->yields; i++) {
-        if (atomic_load_explicit(&b->generation, memory_order_acquire) != generation) return;
-        if (i < b->spins)
-            pause_briefly();
-        else
-            sched_yield();
+    unsigned spins = atomic_load_explicit(&b->spins, memory_order_relaxed), next = spins + spins / RECOVERY;
+    bool came = false;
+    for (unsigned i = 0; i < spins && !came; i++) {
+        came = atomic_load_explicit(&b->generation, memory_order_acquire) != generation;
+        if (!came) pause_briefly();
     }
-    sleep_until_changed(b, generation);
+    if (!came) {
+        sleep_until_changed(b, generation);
+        next = spins / 2 > LEAST_SPINS ? spins / 2 : LEAST_SPINS;
+    }
+    if (!b->crowded && next <= MOST_SPINS) atomic_store_explicit(&b->spins, next, memory_order_relaxed);
 }
 
 void veer_barrier_wait(veer_barrier_t *b, void (*last)(void *), void *user) {

@@ -1,5 +1,5 @@
-/* A barrier for the threads of one OpenMP team that meet every few microseconds: they wait awake for some tens of
- * microseconds, then asleep, so that a machine with other work is not kept from it.
+/* A barrier for the threads of one OpenMP team that meet every few microseconds: they wait awake for a while that
+ * depends on how well that went lately, then asleep, so that a machine with other work is not kept from it.
  *
  *     veer_barrier_t barrier;
  *     veer_barrier_init(&barrier, team);
@@ -15,7 +15,9 @@ typedef struct veer_barrier_s {
     _Alignas(64) atomic_uint arrived;
     _Alignas(64) atomic_uint generation; /* what waiting threads look at */
     atomic_uint sleepers;
-    unsigned team, spins, yields;
+    atomic_uint spins;
+    unsigned team;
+    int crowded;
 } veer_barrier_t;
 
 /* `team` threads meet. `crowded`: there are fewer processors than threads, so none should wait awake. */

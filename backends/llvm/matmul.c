@@ -102,7 +102,9 @@ static void set_groups(const veer_mm_problem_t *p, veer_mm_blocking_t *b) {
     int64_t row_bytes = b->depth * 4, tile_bytes = b->tile_rows * row_bytes;
     int64_t group = min_i64(b->tiles, max_i64(1, GROUP_BYTES / tile_bytes));
     double tile_flops = 2.0 * (double)(b->tile_rows * p->k * b->vectors * b->lanes);
-    while (group > 1 && p->leads * b->panels * ceil_div(b->tiles, group) < LEAST_ITEMS &&
+    /* A second group would want each block of a panel twice as fast as memory gives it, and then not at all. */
+    int64_t least_items = b->blocks > 1 ? LEAST_ITEMS / 2 : LEAST_ITEMS;
+    while (group > 1 && p->leads * b->panels * ceil_div(b->tiles, group) < least_items &&
            tile_flops * (double)group > LEAST_FLOPS)
         group = (group + 1) / 2;
     b->groups = ceil_div(b->tiles, group);
