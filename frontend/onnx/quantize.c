@@ -24,8 +24,12 @@ static veer_value_t saturate(veer_onnx_node_t *n, veer_value_t x, veer_value_t z
     limits_of(to, &low, &high);
     x = veer_build(n->b, VEER_OP_ROUND, &x, 1, VEER_ATTRS(VEER_INT("straight_through", veer_onnx_straight_through(n))));
     if (zero.i) x = veer_add(n->b, x, veer_cast(n->b, zero, dtype));
-    x = veer_max(n->b, x, veer_const_scalar(n->b, dtype, low));
-    return veer_cast(n->b, veer_min(n->b, x, veer_const_scalar(n->b, dtype, high)), to);
+    veer_value_t least = veer_const_scalar(n->b, dtype, low), most = veer_const_scalar(n->b, dtype, high);
+    if (veer_onnx_straight_through(n)) { /* the ends themselves are not cut off: all of the gradient passes */
+        x = veer_where(n->b, veer_less(n->b, x, least), least, x);
+        return veer_cast(n->b, veer_where(n->b, veer_less(n->b, most, x), most, x), to);
+    }
+    return veer_cast(n->b, veer_min(n->b, veer_max(n->b, x, least), most), to);
 }
 
 /* A scale or zero point in the shape that broadcasts to x: one number, one along `axis`, or (block_size) one per block

@@ -9,11 +9,12 @@
 #ifndef VEER_TESTS_UNIT_ONNX_BYTES_H
 #define VEER_TESTS_UNIT_ONNX_BYTES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLOAT = 1, INT64 = 7, STRING = 8, BOOL = 9 };
+enum { FLOAT = 1, INT64 = 7, STRING = 8, BOOL = 9, DOUBLE = 11 };
 enum { NODE = 1, INITIALIZER = 5, INPUT = 11, OUTPUT = 12 };
 
 enum { BYTES_ROOM = 1 << 16 };
@@ -58,6 +59,35 @@ static inline bytes_t int_attr(const char *name, int64_t value) {
     put_text(&a, 1, name);
     put_int(&a, 3, value);
     put_int(&a, 20, 2);
+    return a;
+}
+/* "name=1", "name=1,2", "name=0.5f", "name=0.5f," (a list of one) or "name=text"; lists where the operator wants one.
+ */
+static inline bytes_t text_attr(const char *at, size_t length) {
+    static const char *const lists[] = {"axes",         "starts",       "ends",   "strides",
+                                        "kernel_shape", "output_shape", "scales", "pooled_shape",
+                                        "pads",         "dilations",    "perm",   "output_padding"};
+    bytes_t a = {0};
+    size_t name = strcspn(at, "=");
+    const char *value = at + name + 1, *end = at + length;
+    bool number = *value == '-' || (*value >= '0' && *value <= '9'),
+         real = number && memchr(value, 'f', (size_t)(end - value));
+    bool list = false;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        list |= strlen(lists[i]) == name && !strncmp(at, lists[i], name);
+    put_bytes(&a, 1, at, name);
+    bool texts = name == strlen("activations") && !strncmp(at, "activations", name);
+    if (!number) put_bytes(&a, texts ? 9 : 4, value, (size_t)(end - value));
+    for (char *next; number && value < end; value = next + strspn(next, "f,")) {
+        float f = strtof(value, &next);
+        if (!real) put_int(&a, list ? 8 : 3, (int64_t)f);
+        if (real) {
+            put_varint(&a, (list ? 7u : 2u) << 3 | 5);
+            memcpy(a.data + a.size, &f, 4);
+            a.size += 4;
+        }
+    }
+    put_int(&a, 20, texts ? 8 : !number ? 3 : real ? (list ? 6 : 1) : list ? 7 : 2);
     return a;
 }
 static inline bytes_t graph_attr(const char *name, const bytes_t *graph) {

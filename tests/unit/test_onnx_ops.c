@@ -497,35 +497,6 @@ enum { ROW_COUNT = sizeof rows / sizeof *rows };
 
 /* ---- one row as a model ---- */
 
-/* "name=1", "name=1,2", "name=0.5f", "name=0.5f," (a list of one) or "name=text"; lists where the operator wants one.
- */
-static bytes_t read_attr(const char *at, size_t length) {
-    static const char *const lists[] = {"axes",         "starts",       "ends",   "strides",
-                                        "kernel_shape", "output_shape", "scales", "pooled_shape"};
-    bytes_t a = {0};
-    size_t name = strcspn(at, "=");
-    const char *value = at + name + 1, *end = at + length;
-    bool number = *value == '-' || (*value >= '0' && *value <= '9'),
-         real = number && memchr(value, 'f', (size_t)(end - value));
-    bool list = false;
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        list |= strlen(lists[i]) == name && !strncmp(at, lists[i], name);
-    put_bytes(&a, 1, at, name);
-    bool texts = name == strlen("activations") && !strncmp(at, "activations", name);
-    if (!number) put_bytes(&a, texts ? 9 : 4, value, (size_t)(end - value));
-    for (char *next; number && value < end; value = next + strspn(next, "f,")) {
-        float f = strtof(value, &next);
-        if (!real) put_int(&a, list ? 8 : 3, (int64_t)f);
-        if (real) {
-            put_varint(&a, (list ? 7u : 2u) << 3 | 5);
-            memcpy(a.data + a.size, &f, 4);
-            a.size += 4;
-        }
-    }
-    put_int(&a, 20, texts ? 8 : !number ? 3 : real ? (list ? 6 : 1) : list ? 7 : 2);
-    return a;
-}
-
 static int64_t count_of(const operand_t *o) {
     int64_t count = 1;
     for (int i = 0; i < o->rank; i++) count *= o->dims[i];
@@ -564,7 +535,7 @@ static bytes_t row_model(const row_t *row) {
     put_text(&n, 4, row->op);
     for (const char *at = row->attrs; *at;) {
         size_t length = strcspn(at, " ");
-        bytes_t attr = read_attr(at, length);
+        bytes_t attr = text_attr(at, length);
         put_message(&n, 5, &attr);
         at += length + (at[length] == ' ');
     }

@@ -1,0 +1,406 @@
+/* The report of gradients: every ONNX operator of onnx_rows.def as a model of its own, its gradient against central
+ * differences in double on the reference backend with random output weights, and against torch.autograd where
+ * /usr/bin/python3 has PyTorch. Prints a line per form:
+ *
+ *     operator (opset) attributes          largest |gradient|    error by differences    error by autograd
+ *
+ * Steps and bounds as in test_grad_ops.c. ONNX's documentation marks inputs as differentiable: `documented` are the
+ * operators that have such inputs, each must have a row. */
+#include "frontend/onnx_import.h"
+#include "passes/gradient.h"
+#include "tests/op_run.h"
+#include "tests/unit/onnx_bytes.h"
+#include "tests/unit/temp_folder.h"
+
+#define STEP           1e-5
+#define BOUND          1e-6
+#define AUTOGRAD_BOUND 1e-6
+#define SEED           20251122
+
+static const struct row_s {
+    const char *op;
+    int opset;
+    const char *attrs, *operands, *torch;
+    bool zero;
+} rows[] = {
+#define ROW(op, opset, attrs, operands, torch) {#op, opset, attrs, operands, torch, false},
+#define ZERO(op, opset, attrs, operands)       {#op, opset, attrs, operands, NULL, true},
+#include "tests/grad/onnx_rows.def"
+};
+typedef struct row_s row_t;
+enum { ROW_COUNT = sizeof rows / sizeof *rows, MAX_OPERANDS = 8, MAX_LENGTH = 512 };
+
+/* Operators of the default domain with a differentiable input, from the schemas of ONNX 1.12 and the pages of later
+ * operator sets. */
+static const char documented[] =
+    "Abs Acos Acosh Add Asin Asinh Atan Atanh AveragePool BatchNormalization Cast CastLike Celu Clip Compress Concat "
+    "Conv ConvTranspose Cos Cosh CumSum DepthToSpace Det Div Dropout Einsum Elu Erf Exp Expand Flatten GRU Gather "
+    "GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample HardSigmoid HardSwish "
+    "Hardmax Identity InstanceNormalization LRN LSTM LeakyRelu Log LogSoftmax LpNormalization LpPool MatMul Max "
+    "MaxPool MaxRoiPool MaxUnpool Mean MeanVarianceNormalization Min Mod Mul Neg NegativeLogLikelihoodLoss PRelu Pad "
+    "Pow RNN Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
+    "ReduceSum ReduceSumSquare Relu Reshape Resize Scatter ScatterElements ScatterND Selu Shrink Sigmoid Sin Sinh "
+    "Slice Softmax SoftmaxCrossEntropyLoss Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh "
+    "ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where "
+    "AffineGrid Attention CenterCropPad Col2Im DFT DeformConv Gelu GroupNormalization LayerNormalization Mish "
+    "RMSNormalization ReverseSequence RoiAlign RotaryEmbedding STFT Swish Upsample";
+
+typedef struct operand_s_ {
+    char kind; /* '_': absent */
+    bool differentiated;
+    veer_tensor_t tensor; /* f64, i64 or bool */
+} onnx_operand_t;
+
+typedef struct case_s {
+    const row_t *row;
+    onnx_operand_t in[MAX_OPERANDS];
+    int in_count;
+    veer_graph_t *g;
+    veer_func_t func, df;
+    veer_tensor_t args[MAX_OPERANDS + 1], d[MAX_OPERANDS], weights; /* args of func, then the weights for df */
+    int arg_count, arg_operand[MAX_OPERANDS];
+    double largest, error, autograd; /* autograd < 0: not compared */
+} case_t;
+
+/* ---- operands ---- */
+
+static int read_numbers(const char *text, double *out) {
+    int count = 0;
+    for (char *end; *text && *text != ' '; text = *end == ',' ? end + 1 : end) {
+        assert_true(count < MAX_LENGTH);
+        out[count++] = strtod(text, &end);
+        assert_true(end != text);
+    }
+    return count;
+}
+
+static double draw(char kind, double limit, int64_t i, int64_t count, uint64_t *state) {
+    double u = random_unit(state), magnitude = 0.1 + 1.9 * u;
+    switch (kind) {
+    case 'p': return 0.3 + 2 * u;
+    case 'u': return 1.8 * u - 0.9;
+    case 'g': return 1.2 + 1.8 * u;
+    case 'd': return (double)(i - count / 2) / 16 + 0.01; /* shuffled later */
+    case 'b': return u < 0.5;
+    case 'i': return floor(u * limit);
+    default: return random_bits(state) & 1 ? magnitude : -magnitude;
+    }
+}
+
+/* "x:2,3" and the like: numbers are a shape, or the values themselves. */
+static void read_operand(onnx_operand_t *o, const char *text, uint64_t *state) {
+    double numbers[MAX_LENGTH];
+    const char *colon = strchr(text, ':');
+    *o = (onnx_operand_t){.kind = *text};
+    if (*text == '_') return;
+    int count = read_numbers(colon + 1, numbers);
+    int64_t limit = strtol(text + 1, NULL, 10), dims[VEER_MAX_RANK] = {count};
+    bool is_values = strchr("lfnst", *text), scalar = *text == 'n' || *text == 's';
+    int rank = is_values ? !scalar : count;
+    if (is_values && limit) dims[0] = count / limit, dims[1] = limit, rank = 2;
+    for (int i = 0; i < count && !is_values; i++) dims[i] = (int64_t)numbers[i];
+    veer_dtype_t dtype = strchr("lsi", *text) ? VEER_DTYPE_I64 : strchr("bt", *text) ? VEER_DTYPE_BOOL : VEER_DTYPE_F64;
+    o->tensor = tensor_make(veer_type_make(dtype, rank, dims));
+    o->differentiated = strchr("xpugd", *text);
+    int64_t n = veer_type_count(&o->tensor.type);
+    for (int64_t i = 0; i < n; i++)
+        tensor_set(&o->tensor, i, is_values ? numbers[i] : draw(*text, (double)limit, i, n, state));
+    if (*text == 'd') shuffle(&o->tensor, state);
+}
+
+static void read_operands(case_t *c, uint64_t *state) {
+    for (const char *at = c->row->operands; *at;) {
+        assert_true(c->in_count < MAX_OPERANDS);
+        read_operand(&c->in[c->in_count++], at, state);
+        at += strcspn(at, " ");
+        at += *at == ' ';
+    }
+}
+
+/* ---- the model ---- */
+
+static void put_operand(bytes_t *graph, const onnx_operand_t *o, const char *name) {
+    char dims[100] = "";
+    const veer_type_t *t = &o->tensor.type;
+    int type = t->dtype == VEER_DTYPE_F64 ? DOUBLE : t->dtype == VEER_DTYPE_I64 ? INT64 : BOOL;
+    for (int i = 0; i < t->rank; i++) snprintf(dims + strlen(dims), 20, "%s%lld", i ? " " : "", (long long)t->dims[i]);
+    if (o->differentiated) {
+        put_value(graph, INPUT, name, type, dims);
+    } else {
+        bytes_t values = tensor(name, type, t->rank, t->dims, o->tensor.data, veer_type_bytes(t));
+        put_message(graph, INITIALIZER, &values);
+    }
+}
+
+static bytes_t model_of(const case_t *c) {
+    bytes_t graph = {0}, model = {0}, n = {0};
+    for (int i = 0; i < c->in_count; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "x%d", i);
+        put_text(&n, 1, c->in[i].kind == '_' ? "" : name);
+        if (c->in[i].kind != '_') put_operand(&graph, &c->in[i], name);
+    }
+    put_text(&n, 2, "y");
+    put_text(&n, 4, c->row->op);
+    for (const char *at = c->row->attrs; *at;) {
+        size_t length = strcspn(at, " ");
+        bytes_t attr = text_attr(at, length);
+        put_message(&n, 5, &attr);
+        at += length + (at[length] == ' ');
+    }
+    put_message(&graph, NODE, &n);
+    put_value(&graph, OUTPUT, "y", DOUBLE, "");
+    put_model(&model, &graph, c->row->opset);
+    return model;
+}
+
+static void import(case_t *c) {
+    bytes_t model = model_of(c);
+    veer_onnx_options_t options = {.eval = veer_reference_node};
+    require_ok(veer_graph_create(veer_allocator_system(), &c->g));
+    veer_status_t status = veer_onnx_import_memory(c->g, model.data, model.size, "f", &options, &c->func);
+    if (status) fail_msg("%s %s: %s", c->row->op, c->row->attrs, veer_status_message(status, 0));
+    for (int i = 0; i < c->in_count; i++)
+        if (c->in[i].differentiated) {
+            c->arg_operand[c->arg_count] = i;
+            c->args[c->arg_count++] = c->in[i].tensor;
+        }
+    assert_int_equal(veer_region_arg_count(c->g, veer_func_body(c->g, c->func)), c->arg_count);
+}
+
+/* ---- its gradient ---- */
+
+static veer_type_t result_type(const case_t *c) {
+    veer_region_t body = veer_func_body(c->g, c->func);
+    return *veer_value_type(c->g, veer_region_result(c->g, body, 0));
+}
+
+/* @df: the arguments of @f and the weights -> a gradient per argument. */
+static void differentiate(case_t *c) {
+    veer_value_t in[MAX_OPERANDS + 1], out[MAX_OPERANDS];
+    int64_t wrt[MAX_OPERANDS];
+    require_ok(veer_graph_add_func(c->g, "df", &c->df));
+    veer_region_t body = veer_func_body(c->g, c->df);
+    for (int i = 0; i <= c->arg_count; i++)
+        require_ok(veer_region_add_arg(c->g, body, i < c->arg_count ? c->args[i].type : result_type(c), "", &in[i]));
+    veer_builder_t b = veer_builder_at_end(c->g, body);
+    for (int i = 0; i < c->arg_count; i++) wrt[i] = i;
+    veer_node_t grad = veer_builder_grad(&b, c->func, in, c->arg_count, 0, in[c->arg_count], wrt, c->arg_count);
+    require_ok(veer_builder_status(&b));
+    for (int i = 0; i < c->arg_count; i++) out[i] = veer_node_out(c->g, grad, 1 + i);
+    veer_builder_return(&b, out, c->arg_count);
+    require_ok(veer_builder_status(&b));
+    require_ok(veer_gradient_expand(c->g, grad));
+    c->args[c->arg_count] = c->weights;
+    require_ok(
+        veer_reference_eval(c->g, c->df, c->args, c->arg_count + 1, veer_allocator_system(), c->d, c->arg_count));
+}
+
+static double weighted_sum(const case_t *c) {
+    veer_tensor_t y;
+    double sum = 0;
+    require_ok(veer_reference_eval(c->g, c->func, c->args, c->arg_count, veer_allocator_system(), &y, 1));
+    for (int64_t i = 0; i < veer_type_count(&y.type); i++)
+        sum += veer_load_double(&y, i) * veer_load_double(&c->weights, i);
+    tensor_free(&y);
+    return sum;
+}
+
+static void compare_with_differences(case_t *c) {
+    for (int k = 0; k < c->arg_count; k++) {
+        double largest = 0;
+        for (int64_t i = 0; i < veer_type_count(&c->args[k].type); i++) {
+            double x = veer_load_double(&c->args[k], i), got = veer_load_double(&c->d[k], i);
+            tensor_set(&c->args[k], i, x + STEP);
+            double above = weighted_sum(c);
+            tensor_set(&c->args[k], i, x - STEP);
+            double want = (above - weighted_sum(c)) / (2 * STEP), error = fabs(got - want) / fmax(1, fabs(want));
+            tensor_set(&c->args[k], i, x);
+            if (!(error <= c->error)) c->error = error;
+            largest = fmax(largest, fabs(got));
+        }
+        if (c->row->zero != (largest < 1e-6))
+            fail_msg("%s %s: gradient to input %d is at most %g", c->row->op, c->row->attrs, c->arg_operand[k],
+                     largest);
+        c->largest = fmax(c->largest, largest);
+    }
+}
+
+static void run(case_t *c, const row_t *row) {
+    uint64_t state = SEED;
+    *c = (case_t){.row = row, .autograd = -1};
+    read_operands(c, &state);
+    import(c);
+    c->weights = tensor_make(result_type(c));
+    for (int64_t i = 0; i < veer_type_count(&c->weights.type); i++)
+        tensor_set(&c->weights, i, draw('x', 0, i, 0, &state));
+    differentiate(c);
+    compare_with_differences(c);
+}
+
+static void release(case_t *c) {
+    for (int i = 0; i < c->in_count; i++) tensor_free(&c->in[i].tensor);
+    for (int i = 0; i < c->arg_count; i++) tensor_free(&c->d[i]);
+    tensor_free(&c->weights);
+    veer_graph_destroy(c->g);
+}
+
+/* ---- torch.autograd ---- */
+
+static void write_values(FILE *file, const veer_tensor_t *t) {
+    for (int64_t i = 0; i < veer_type_count(&t->type); i++)
+        fprintf(file, "%s%.17g", i ? "," : "[", veer_load_double(t, i));
+    fprintf(file, "]");
+}
+
+static void write_case(FILE *file, const case_t *c, int row, bool first) {
+    const char *separator = "";
+    fprintf(file, "%s{\"row\":%d,\"expr\":\"%s\",\"args\":[", first ? "" : ",\n", row, c->row->torch);
+    for (int i = 0; i < c->in_count; i++) {
+        const veer_tensor_t *t = &c->in[i].tensor;
+        if (!t->data) continue;
+        fprintf(file, "%s[\"%c%d\",[", separator, c->in[i].differentiated ? 'x' : 'c', i);
+        for (int k = 0; k < t->type.rank; k++) fprintf(file, "%s%lld", k ? "," : "", (long long)t->type.dims[k]);
+        fprintf(file, "],");
+        write_values(file, t);
+        fprintf(file, "]");
+        separator = ",";
+    }
+    fprintf(file, "],\"weights\":");
+    write_values(file, &c->weights);
+    fprintf(file, ",\"grads\":{");
+    for (int k = 0; k < c->arg_count; k++) {
+        fprintf(file, "%s\"x%d\":", k ? "," : "", c->arg_operand[k]);
+        write_values(file, &c->d[k]);
+    }
+    fprintf(file, "}}");
+}
+
+/* False where there is no PyTorch. */
+static bool compare_with_autograd(case_t *cases) {
+    char command[700];
+    bool first = true;
+    if (system("/usr/bin/python3 -c 'import torch' > /dev/null 2>&1")) return false;
+    FILE *file = fopen(temp_path("cases.json"), "w");
+    assert_non_null(file);
+    fprintf(file, "[");
+    for (int i = 0; i < ROW_COUNT; i++)
+        if (cases[i].row->torch) write_case(file, &cases[i], i, first), first = false;
+    fprintf(file, "]");
+    assert_int_equal(fclose(file), 0);
+    snprintf(command, sizeof command, "/usr/bin/python3 %s/../grad/onnx_autograd.py %s", VEER_TEST_DATA,
+             temp_path("cases.json"));
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    double error;
+    for (int row; fscanf(pipe, "%d %lf", &row, &error) == 2;)
+        if (row >= 0 && row < ROW_COUNT) cases[row].autograd = error;
+    assert_int_equal(pclose(pipe), 0);
+    return true;
+}
+
+/* ---- the report ---- */
+
+static int distinct_ops(const case_t *cases, bool by_autograd) {
+    int count = 0;
+    for (int i = 0; i < ROW_COUNT; i++) {
+        bool known = by_autograd && cases[i].autograd < 0;
+        for (int k = 0; k < i && !known; k++)
+            known = !strcmp(rows[k].op, rows[i].op) && (!by_autograd || cases[k].autograd >= 0);
+        count += !known && !rows[i].zero;
+    }
+    return count;
+}
+
+static bool print_row(const case_t *c) {
+    char label[100], autograd[32] = "-";
+    snprintf(label, sizeof label, "%s (%d) %s", c->row->op, c->row->opset, c->row->attrs);
+    if (c->autograd >= 0) snprintf(autograd, sizeof autograd, "%.1e", c->autograd);
+    bool good = c->error <= BOUND && c->autograd <= AUTOGRAD_BOUND;
+    printf("%-76s %9.3g  %8.1e  %8s%s\n", label, c->largest, c->error, autograd, good ? "" : "  WRONG");
+    return good;
+}
+
+static void gradients_agree(void **state) {
+    (void)state;
+    case_t *cases = calloc(ROW_COUNT, sizeof *cases);
+    int wrong = 0;
+    double worst = 0, worst_autograd = 0;
+    for (int i = 0; i < ROW_COUNT; i++) run(&cases[i], &rows[i]);
+    bool autograd = compare_with_autograd(cases);
+    printf("seed %d\n%-76s %9s  %8s  %8s\n", SEED, "operator (operator set) attributes", "largest", "differ.",
+           "autograd");
+    for (int i = 0; i < ROW_COUNT; i++) {
+        wrong += !print_row(&cases[i]);
+        if (autograd && rows[i].torch && cases[i].autograd < 0) fail_msg("%s was not compared", rows[i].op);
+        worst = fmax(worst, cases[i].error), worst_autograd = fmax(worst_autograd, cases[i].autograd);
+    }
+    printf("%d operators in %d forms, worst error by differences %.1e; ", distinct_ops(cases, false), ROW_COUNT, worst);
+    if (autograd)
+        printf("%d operators compared with torch.autograd, worst %.1e\n", distinct_ops(cases, true), worst_autograd);
+    else
+        printf("no PyTorch here to compare with\n");
+    for (int i = 0; i < ROW_COUNT; i++) release(&cases[i]);
+    free(cases);
+    assert_int_equal(wrong, 0);
+}
+
+static void every_documented_operator_has_a_row(void **state) {
+    (void)state;
+    for (const char *at = documented; *at;) {
+        size_t length = strcspn(at, " ");
+        bool found = false;
+        for (int i = 0; i < ROW_COUNT; i++) found |= strlen(rows[i].op) == length && !strncmp(rows[i].op, at, length);
+        if (!found) fail_msg("no row for %.*s", (int)length, at);
+        at += length + (at[length] == ' ');
+    }
+}
+
+/* ---- straight through ---- */
+
+/* x quantised to u8 in steps of 1/2 around 128, and back. */
+static bytes_t quantised_model(const veer_tensor_t *x) {
+    bytes_t graph = {0}, model = {0};
+    double scale = 0.5;
+    uint8_t zero = 128;
+    char dims[20];
+    snprintf(dims, sizeof dims, "%lld", (long long)x->type.dims[0]);
+    put_value(&graph, INPUT, "x", DOUBLE, dims);
+    bytes_t s = tensor("s", DOUBLE, 0, NULL, &scale, sizeof scale), z = tensor("z", 2, 0, NULL, &zero, 1);
+    put_message(&graph, INITIALIZER, &s);
+    put_message(&graph, INITIALIZER, &z);
+    put_node(&graph, "QuantizeLinear", "", "x s z", "q");
+    put_node(&graph, "DequantizeLinear", "", "q s z", "y");
+    put_value(&graph, OUTPUT, "y", DOUBLE, "");
+    put_model(&model, &graph, 19);
+    return model;
+}
+
+/* By default what is rounded has no gradient; straight through it is 1 where nothing is cut off. */
+static void quantised_gradients(void **state) {
+    (void)state;
+    double x[] = {-70, -1.1, 0.3, 63.4, 70}, ones[] = {1, 1, 1, 1, 1}, y[] = {-64, -1, 0.5, 63.5, 63.5};
+    const double wanted[2][5] = {{0, 0, 0, 0, 0}, {0, 1, 1, 1, 0}};
+    for (int through = 0; through < 2; through++) {
+        case_t c = {.args = {{VEER_TYPE(VEER_DTYPE_F64, 5), x}}, .arg_count = 1};
+        c.weights = (veer_tensor_t){VEER_TYPE(VEER_DTYPE_F64, 5), ones};
+        veer_onnx_options_t options = {.eval = veer_reference_node, .straight_through = through};
+        bytes_t model = quantised_model(&c.args[0]);
+        veer_tensor_t got;
+        require_ok(veer_graph_create(veer_allocator_system(), &c.g));
+        require_ok(veer_onnx_import_memory(c.g, model.data, model.size, "f", &options, &c.func));
+        require_ok(veer_reference_eval(c.g, c.func, c.args, 1, veer_allocator_system(), &got, 1));
+        assert_memory_equal(got.data, y, sizeof y);
+        differentiate(&c);
+        assert_memory_equal(c.d[0].data, wanted[through], sizeof wanted[through]);
+        tensor_free(&got), tensor_free(&c.d[0]);
+        veer_graph_destroy(c.g);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_agree),
+                                       cmocka_unit_test(every_documented_operator_has_a_row),
+                                       cmocka_unit_test(quantised_gradients)};
+    return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
+}
