@@ -92,12 +92,6 @@ static veer_status_t spell_out_all(veer_graph_t *g, veer_region_t region) {
 
 /* ---- the graph message ---- */
 
-static int32_t data_type(veer_dtype_t dtype) {
-    for (int32_t i = 1; i < 32; i++)
-        if (veer_onnx_dtype(i) == dtype) return i;
-    return 0;
-}
-
 static void add_value_info(veer_onnx_writer_t *w, veer_onnx_chunks_t *chunks, uint32_t number, const char *name,
                            const veer_type_t *type) {
     VeerOnnx__TensorShapeProto__Dimension dims[VEER_MAX_RANK], *list[VEER_MAX_RANK];
@@ -114,7 +108,7 @@ static void add_value_info(veer_onnx_writer_t *w, veer_onnx_chunks_t *chunks, ui
     shape.n_dim = (size_t)type->rank;
     shape.dim = list;
     tensor.has_elem_type = 1;
-    tensor.elem_type = data_type(type->dtype);
+    tensor.elem_type = veer_onnx_data_type(w, type->dtype);
     tensor.shape = &shape;
     proto.value_case = VEER_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     proto.tensor_type = &tensor;

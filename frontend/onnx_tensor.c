@@ -37,12 +37,12 @@ static const struct {
     [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__COMPLEX64] = {"COMPLEX64", VEER_DTYPE_NONE},
     [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__COMPLEX128] = {"COMPLEX128", VEER_DTYPE_NONE},
     [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16] = {"BFLOAT16", VEER_DTYPE_BF16},
-    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT8E4M3FN] = {"FLOAT8E4M3FN", VEER_DTYPE_NONE},
-    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT8E4M3FNUZ] = {"FLOAT8E4M3FNUZ", VEER_DTYPE_NONE},
-    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT8E5M2] = {"FLOAT8E5M2", VEER_DTYPE_NONE},
-    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT8E5M2FNUZ] = {"FLOAT8E5M2FNUZ", VEER_DTYPE_NONE},
-    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__UINT4] = {"UINT4", VEER_DTYPE_NONE},
-    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__INT4] = {"INT4", VEER_DTYPE_NONE},
+    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT8E4M3FN] = {"FLOAT8E4M3FN", VEER_DTYPE_F8E4M3FN},
+    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT8E4M3FNUZ] = {"FLOAT8E4M3FNUZ", VEER_DTYPE_F8E4M3FNUZ},
+    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT8E5M2] = {"FLOAT8E5M2", VEER_DTYPE_F8E5M2},
+    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT8E5M2FNUZ] = {"FLOAT8E5M2FNUZ", VEER_DTYPE_F8E5M2FNUZ},
+    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__UINT4] = {"UINT4", VEER_DTYPE_U4},
+    [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__INT4] = {"INT4", VEER_DTYPE_I4},
     [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT4E2M1] = {"FLOAT4E2M1", VEER_DTYPE_NONE},
     [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT8E8M0] = {"FLOAT8E8M0", VEER_DTYPE_NONE},
     [VEER_ONNX__TENSOR_PROTO__DATA_TYPE__UINT2] = {"UINT2", VEER_DTYPE_NONE},
@@ -207,27 +207,45 @@ static typed_t typed_field(const VeerOnnx__TensorProto *p, veer_dtype_t dtype) {
     }
 }
 
+/* Bytes in the file, and values in a typed field: two of four bits share one. */
+static size_t stored_count(const veer_type_t *type) {
+    size_t count = (size_t)veer_type_count(type);
+    return veer_dtype_is_int4(type->dtype) ? (count + 1) / 2 : count;
+}
+static size_t stored_bytes(const veer_type_t *type) {
+    return stored_count(type) * veer_dtype_size(type->dtype);
+}
+
+/* The low half of a byte comes first. */
+static void unpack(uint8_t *values, size_t count, bool is_signed) {
+    for (size_t i = count; i-- > 0;) {
+        int value = values[i / 2] >> (i % 2 ? 4 : 0) & 15;
+        values[i] = (uint8_t)(is_signed && value > 7 ? value - 16 : value);
+    }
+}
+
 veer_status_t veer_onnx_tensor_check(const veer_onnx_tensor_t *tensor, const veer_type_t *type) {
     char text[VEER_TYPE_TEXT_BYTES];
     typed_t typed = typed_field(tensor->proto, type->dtype);
-    if (!tensor->raw && typed.count != (size_t)veer_type_count(type))
-        return veer_error(VEER_ERR_FILE, "%s has %zu values, %s needs %lld", typed.name, typed.count,
-                          veer_type_text(type, text), (long long)veer_type_count(type));
-    if (tensor->raw && tensor->raw_bytes != veer_type_bytes(type))
+    if (!tensor->raw && typed.count != stored_count(type))
+        return veer_error(VEER_ERR_FILE, "%s has %zu values, %s needs %zu", typed.name, typed.count,
+                          veer_type_text(type, text), stored_count(type));
+    if (tensor->raw && tensor->raw_bytes != stored_bytes(type))
         return veer_error(VEER_ERR_FILE, "%s has %zu bytes, %s needs %zu",
                           tensor->external ? "external data" : "raw_data", tensor->raw_bytes,
-                          veer_type_text(type, text), veer_type_bytes(type));
+                          veer_type_text(type, text), stored_bytes(type));
     return veer_ok();
 }
 
 void veer_onnx_tensor_values(const veer_onnx_tensor_t *tensor, const veer_type_t *type, void *out) {
     uint8_t *dst = out;
-    size_t size = veer_dtype_size(type->dtype), count = (size_t)veer_type_count(type);
+    size_t size = veer_dtype_size(type->dtype), count = (size_t)veer_type_count(type), stored = stored_count(type);
     typed_t typed = typed_field(tensor->proto, type->dtype);
-    for (size_t i = 0; i < count && !tensor->raw; i++) /* little-endian: the low bytes come first */
+    for (size_t i = 0; i < stored && !tensor->raw; i++) /* little-endian: the low bytes come first */
         memcpy(dst + i * size, (const uint8_t *)typed.values + i * typed.wide, size);
     if (tensor->raw && tensor->raw_bytes) memcpy(dst, tensor->raw, tensor->raw_bytes);
     for (size_t i = 0; i < count && type->dtype == VEER_DTYPE_BOOL; i++) dst[i] = dst[i] != 0;
+    if (veer_dtype_is_int4(type->dtype)) unpack(dst, count, type->dtype == VEER_DTYPE_I4);
 }
 
 static veer_status_t make_const(veer_builder_t *b, const veer_onnx_tensor_t *tensor, const veer_type_t *type, bool view,
@@ -235,14 +253,16 @@ static veer_status_t make_const(veer_builder_t *b, const veer_onnx_tensor_t *ten
     veer_data_source_t source = {0};
     if (tensor->holder) source = (veer_data_source_t){tensor->holder->path, tensor->raw - tensor->holder->bytes};
     bool aligned = (uintptr_t)tensor->raw % veer_dtype_size(type->dtype) == 0;
-    if (view && tensor->holder && aligned && type->dtype != VEER_DTYPE_BOOL && tensor->raw_bytes) {
+    if (view && tensor->holder && aligned && type->dtype != VEER_DTYPE_BOOL && !veer_dtype_is_int4(type->dtype) &&
+        tensor->raw_bytes) {
         *out_value = veer_const_view(b, *type, tensor->raw, &source);
         return veer_builder_status(b);
     }
     uint8_t *copy = veer_arena_alloc(veer_graph_arena(b->graph), veer_type_bytes(type));
     if (!copy) return veer_out_of_memory();
     veer_onnx_tensor_values(tensor, type, copy);
-    *out_value = veer_const_view(b, *type, copy, view && tensor->holder ? &source : NULL);
+    bool as_stored = view && tensor->holder && !veer_dtype_is_int4(type->dtype);
+    *out_value = veer_const_view(b, *type, copy, as_stored ? &source : NULL);
     return veer_builder_status(b);
 }
 
@@ -251,7 +271,7 @@ veer_status_t veer_onnx_tensor_const(veer_onnx_file_t *file, const veer_onnx_ten
     veer_type_t type;
     veer_onnx_tensor_t tensor = *given;
     VEER_TRY(veer_onnx_tensor_type(&tensor, &type));
-    if (tensor.external) VEER_TRY(veer_onnx_tensor_locate(file, &tensor, veer_type_bytes(&type)));
+    if (tensor.external) VEER_TRY(veer_onnx_tensor_locate(file, &tensor, stored_bytes(&type)));
     VEER_TRY(veer_onnx_tensor_check(&tensor, &type));
     return make_const(b, &tensor, &type, view, out_value);
 }

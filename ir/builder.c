@@ -97,7 +97,7 @@ static bool dtype_fits(veer_dtype_t dtype, veer_operand_kind_t kind) {
     switch (kind) {
     case VEER_ANY: return true;
     case VEER_FLOAT_ONLY: return veer_dtype_is_float(dtype);
-    case VEER_NUMERIC: return dtype != VEER_DTYPE_BOOL;
+    case VEER_NUMERIC: return veer_dtype_is_float(dtype) || veer_dtype_is_integer(dtype);
     case VEER_INTEGER: return veer_dtype_is_integer(dtype);
     case VEER_BOOLEAN: return dtype == VEER_DTYPE_BOOL;
     case VEER_INDEX: return dtype == VEER_DTYPE_I32 || dtype == VEER_DTYPE_I64;

@@ -1,5 +1,6 @@
 /* The builder's one-line formulas: constants, elementwise operators, shapes, reductions. */
 #include "ir/builder.h"
+#include "ir/float8.h"
 #include "ir/half.h"
 
 #include <assert.h>
@@ -71,6 +72,12 @@ veer_value_t veer_const_scalar(veer_builder_t *b, veer_dtype_t dtype, double val
     case VEER_DTYPE_U32: v.u32 = (uint32_t)to_integer(value, 0, UINT32_MAX); break;
     case VEER_DTYPE_U64: v.u64 = value >= 0x1p64 ? UINT64_MAX : value > 0 ? (uint64_t)value : 0; break;
     case VEER_DTYPE_BOOL: v.u8 = value != 0; break;
+    case VEER_DTYPE_F8E4M3FN:
+    case VEER_DTYPE_F8E4M3FNUZ:
+    case VEER_DTYPE_F8E5M2:
+    case VEER_DTYPE_F8E5M2FNUZ: v.u8 = veer_float8_from_double(dtype, value, true); break;
+    case VEER_DTYPE_I4: v.i8 = (int8_t)to_integer(value, -8, 7); break;
+    case VEER_DTYPE_U4: v.u8 = (uint8_t)to_integer(value, 0, 15); break;
     default: assert(!"a scalar constant has a dtype");
     }
     return veer_const(b, VEER_SCALAR(dtype), &v);

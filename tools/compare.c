@@ -1,4 +1,5 @@
 #include "tools/compare.h"
+#include "ir/float8.h"
 #include "ir/half.h"
 
 #include <math.h>
@@ -16,15 +17,21 @@ double veer_tensor_element(const veer_tensor_t *t, int64_t i) {
     case VEER_DTYPE_F64: return ((const double *)t->data)[i];
     case VEER_DTYPE_F16: return veer_half_to_double(((const uint16_t *)t->data)[i]);
     case VEER_DTYPE_BF16: return veer_bfloat_to_double(((const uint16_t *)t->data)[i]);
-    case VEER_DTYPE_I8: return ((const int8_t *)t->data)[i];
+    case VEER_DTYPE_I8:
+    case VEER_DTYPE_I4: return ((const int8_t *)t->data)[i];
     case VEER_DTYPE_I16: return ((const int16_t *)t->data)[i];
     case VEER_DTYPE_I32: return ((const int32_t *)t->data)[i];
     case VEER_DTYPE_I64: return (double)((const int64_t *)t->data)[i];
     case VEER_DTYPE_U8:
+    case VEER_DTYPE_U4:
     case VEER_DTYPE_BOOL: return ((const uint8_t *)t->data)[i];
     case VEER_DTYPE_U16: return ((const uint16_t *)t->data)[i];
     case VEER_DTYPE_U32: return ((const uint32_t *)t->data)[i];
     case VEER_DTYPE_U64: return (double)((const uint64_t *)t->data)[i];
+    case VEER_DTYPE_F8E4M3FN:
+    case VEER_DTYPE_F8E4M3FNUZ:
+    case VEER_DTYPE_F8E5M2:
+    case VEER_DTYPE_F8E5M2FNUZ: return veer_float8_to_double(t->type.dtype, ((const uint8_t *)t->data)[i]);
     default: return NAN;
     }
 }

@@ -294,7 +294,7 @@ static int read_op(reader_t *n) {
 
 /* ---- what the code generator can do with which dtypes ---- */
 static bool dtype_known(veer_dtype_t d) {
-    return d != VEER_DTYPE_F16 && d != VEER_DTYPE_BF16 && d != VEER_DTYPE_NONE;
+    return d == VEER_DTYPE_F32 || d == VEER_DTYPE_F64 || d == VEER_DTYPE_BOOL || veer_dtype_is_integer(d);
 }
 
 static bool check_dtypes(reader_t *n) {

@@ -2,6 +2,7 @@
 #ifndef VEER_BACKENDS_REFERENCE_KERNEL_H
 #define VEER_BACKENDS_REFERENCE_KERNEL_H
 
+#include "ir/float8.h"
 #include "ir/half.h"
 #include "ir/op.h"
 #include "runtime/plan.h"
@@ -74,6 +75,8 @@ static inline int64_t veer_load_int(const veer_tensor_t *t, int64_t i) {
     case VEER_DTYPE_U32: return ((const uint32_t *)t->data)[i];
     case VEER_DTYPE_U64: return (int64_t)((const uint64_t *)t->data)[i];
     case VEER_DTYPE_BOOL: return ((const uint8_t *)t->data)[i] != 0;
+    case VEER_DTYPE_I4: return ((const int8_t *)t->data)[i];
+    case VEER_DTYPE_U4: return ((const uint8_t *)t->data)[i];
     default: assert(!"an integer type"); return 0;
     }
 }
@@ -83,6 +86,10 @@ static inline bool veer_is_u64(const veer_tensor_t *t) {
 
 /* Keeps the low bits. */
 static inline void veer_store_int(const veer_tensor_t *t, int64_t i, int64_t value) {
+    if (veer_dtype_is_int4(t->type.dtype)) {
+        value &= 15;
+        if (t->type.dtype == VEER_DTYPE_I4 && value > 7) value -= 16;
+    }
     switch (veer_dtype_size(t->type.dtype)) {
     case 1: ((uint8_t *)t->data)[i] = (uint8_t)value; break;
     case 2: ((uint16_t *)t->data)[i] = (uint16_t)value; break;
@@ -99,18 +106,24 @@ static inline double veer_load_double(const veer_tensor_t *t, int64_t i) {
     case VEER_DTYPE_F16: return veer_half_to_double(((const uint16_t *)t->data)[i]);
     case VEER_DTYPE_BF16: return veer_bfloat_to_double(((const uint16_t *)t->data)[i]);
     case VEER_DTYPE_U64: return (double)((const uint64_t *)t->data)[i];
+    case VEER_DTYPE_F8E4M3FN:
+    case VEER_DTYPE_F8E4M3FNUZ:
+    case VEER_DTYPE_F8E5M2:
+    case VEER_DTYPE_F8E5M2FNUZ: return veer_float8_to_double(t->type.dtype, ((const uint8_t *)t->data)[i]);
     default: return (double)veer_load_int(t, i);
     }
 }
 
-/* Floating types, rounded to nearest even. */
+/* Floating types, rounded to nearest even; float8 saturates. */
 static inline void veer_store_double(const veer_tensor_t *t, int64_t i, double value) {
     switch (t->type.dtype) {
     case VEER_DTYPE_F32: ((float *)t->data)[i] = (float)value; break;
     case VEER_DTYPE_F64: ((double *)t->data)[i] = value; break;
     case VEER_DTYPE_F16: ((uint16_t *)t->data)[i] = veer_half_from_double(value); break;
     case VEER_DTYPE_BF16: ((uint16_t *)t->data)[i] = veer_bfloat_from_double(value); break;
-    default: assert(!"a floating type");
+    default:
+        assert(veer_dtype_is_float8(t->type.dtype));
+        ((uint8_t *)t->data)[i] = veer_float8_from_double(t->type.dtype, value, true);
     }
 }
 
@@ -125,7 +138,7 @@ static inline void veer_copy_element(const veer_tensor_t *dst, int64_t to, const
 
 /* True for integer and bool tensors, which kernels compute in veer_load_int. */
 static inline bool veer_is_exact(const veer_tensor_t *t) {
-    return !veer_dtype_is_float(t->type.dtype);
+    return !veer_dtype_is_float(t->type.dtype) && !veer_dtype_is_float8(t->type.dtype);
 }
 
 /* An index operand's entry, counted from the end where negative. False (and the call's bad_index set) where it names

@@ -118,8 +118,8 @@ veer_kernel_result_t veer_reference_isnan(veer_reference_call_t *c) {
 /* ---- cast ---- */
 /* Toward zero, saturating; NaN is 0. */
 static int64_t truncate_to(double x, veer_dtype_t to) {
-    int bits = 8 * (int)veer_dtype_size(to);
-    bool is_signed = veer_dtype_is_signed(to);
+    int bits = veer_dtype_is_int4(to) ? 4 : 8 * (int)veer_dtype_size(to);
+    bool is_signed = veer_dtype_is_signed(to) || to == VEER_DTYPE_I4;
     double limit = ldexp(1, is_signed ? bits - 1 : bits); /* the first number too large */
     if (isnan(x)) return 0;
     x = trunc(x);
@@ -152,6 +152,12 @@ static void cast_element(const veer_tensor_t *y, const veer_tensor_t *x, int64_t
 
 veer_kernel_result_t veer_reference_cast(veer_reference_call_t *c) {
     int64_t count = veer_type_count(&c->out[0].type);
-    for (int64_t i = 0; i < count; i++) cast_element(&c->out[0], &c->in[0], i);
+    veer_dtype_t to = c->out[0].type.dtype;
+    bool cut = veer_dtype_is_float8(to) && !veer_call_int(c, "saturate");
+    for (int64_t i = 0; i < count; i++)
+        if (cut)
+            ((uint8_t *)c->out[0].data)[i] = veer_float8_from_double(to, veer_load_double(&c->in[0], i), false);
+        else
+            cast_element(&c->out[0], &c->in[0], i);
     return VEER_KERNEL_OK;
 }

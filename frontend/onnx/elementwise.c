@@ -100,6 +100,23 @@ void veer_onnx_clip(veer_onnx_node_t *n) {
     if (high.i) n->out[0] = veer_min(n->b, n->out[0], high);
 }
 
+/* Four bits hold the nearest number that fits; of float8 `saturate` is to say. */
+static veer_value_t cast_to(veer_onnx_node_t *n, veer_dtype_t to) {
+    veer_value_t x = n->in[0];
+    veer_dtype_t from = veer_onnx_type(n, x).dtype;
+    if (veer_dtype_is_int4(to) && from != to && from != VEER_DTYPE_BOOL) {
+        bool wide = veer_dtype_is_float8(from) || veer_dtype_is_int4(from);
+        if (wide) x = veer_cast(n->b, x, VEER_DTYPE_F32), from = VEER_DTYPE_F32;
+        if (veer_dtype_is_float(from)) x = veer_round(n->b, x);
+        if (veer_dtype_is_float(from) || veer_dtype_is_signed(from))
+            x = veer_max(n->b, x, veer_const_scalar(n->b, from, to == VEER_DTYPE_I4 ? -8 : 0));
+        x = veer_min(n->b, x, veer_const_scalar(n->b, from, to == VEER_DTYPE_I4 ? 7 : 15));
+    }
+    if (!veer_dtype_is_float8(to) || from == to) return veer_cast(n->b, x, to);
+    int64_t saturate = veer_onnx_attr_int(n, "saturate", 1) != 0;
+    return veer_build(n->b, VEER_OP_CAST, &x, 1, VEER_ATTRS(VEER_INT("to", to), VEER_INT("saturate", saturate)));
+}
+
 void veer_onnx_cast(veer_onnx_node_t *n) {
     int64_t to = veer_onnx_attr_int(n, "to", 0);
     char text[32];
@@ -107,11 +124,11 @@ void veer_onnx_cast(veer_onnx_node_t *n) {
     if (dtype == VEER_DTYPE_NONE)
         veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "cast to %s is not supported", veer_onnx_dtype_name(to, text));
     else
-        n->out[0] = veer_cast(n->b, n->in[0], dtype);
+        n->out[0] = cast_to(n, dtype);
 }
 
 void veer_onnx_cast_like(veer_onnx_node_t *n) {
-    n->out[0] = veer_cast(n->b, n->in[0], veer_onnx_in_type(n, 1).dtype);
+    n->out[0] = cast_to(n, veer_onnx_in_type(n, 1).dtype);
 }
 
 /* x * 2^y, x / 2^y. The powers stand in a table whose last entry is 0, for shifts by all bits or more: a product with 0

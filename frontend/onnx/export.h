@@ -42,6 +42,8 @@ typedef struct veer_onnx_writer_s {
     veer_status_t status;
 } veer_onnx_writer_t;
 
+/* ONNX's number for an element type; fails for those that the operator set does not have. */
+int32_t veer_onnx_data_type(veer_onnx_writer_t *w, veer_dtype_t dtype);
 void veer_onnx_writer_fail(veer_onnx_writer_t *w, veer_status_t take_status);
 /* Out of the arena; NULL after a failure. */
 void *veer_onnx_writer_alloc(veer_onnx_writer_t *w, size_t size_bytes);

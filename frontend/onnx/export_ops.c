@@ -64,14 +64,8 @@ static void export_rsqrt(veer_onnx_writer_t *w, veer_node_t node) {
     veer_onnx_write(w, "Reciprocal", veer_onnx_out(w, node, 0), NAMES(root));
 }
 
-static int64_t data_type(veer_dtype_t dtype) {
-    for (int64_t i = 1; i < 32; i++)
-        if (veer_onnx_dtype(i) == dtype) return i;
-    return 0;
-}
-
 static void export_cast(veer_onnx_writer_t *w, veer_node_t node) {
-    veer_onnx_put_int(w, "to", data_type((veer_dtype_t)int_of(w, node, "to")));
+    veer_onnx_put_int(w, "to", veer_onnx_data_type(w, (veer_dtype_t)int_of(w, node, "to")));
     write_as(w, node, "Cast");
 }
 

@@ -7,16 +7,29 @@ static bool has_zero(const veer_onnx_node_t *n, int i) {
 }
 
 static void limits_of(veer_dtype_t dtype, double *out_low, double *out_high) {
-    double half = (double)((uint64_t)1 << (8 * veer_dtype_size(dtype) - 1));
-    *out_low = veer_dtype_is_signed(dtype) ? -half : 0;
-    *out_high = veer_dtype_is_signed(dtype) ? half - 1 : 2 * half - 1;
+    bool is_signed = veer_dtype_is_signed(dtype) || dtype == VEER_DTYPE_I4;
+    size_t bits = veer_dtype_is_int4(dtype) ? 4 : 8 * veer_dtype_size(dtype);
+    double half = (double)((uint64_t)1 << (bits - 1));
+    *out_low = is_signed ? -half : 0;
+    *out_high = is_signed ? half - 1 : 2 * half - 1;
+}
+
+/* A float8 rounds by itself; its zero point is 0. */
+static veer_value_t to_float8(veer_onnx_node_t *n, veer_value_t x, veer_value_t zero, veer_dtype_t to) {
+    int64_t saturates = veer_onnx_attr_int(n, "saturate", 1) != 0;
+    if (veer_onnx_straight_through(n))
+        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "straight-through gradients of %s are not supported",
+                       veer_dtype_name(to));
+    if (zero.i) x = veer_add(n->b, x, veer_cast(n->b, zero, veer_onnx_type(n, x).dtype));
+    return veer_build(n->b, VEER_OP_CAST, &x, 1, VEER_ATTRS(VEER_INT("to", to), VEER_INT("saturate", saturates)));
 }
 
 /* saturate(round(x) + zero), x and zero (may be absent) of one floating type */
 static veer_value_t saturate(veer_onnx_node_t *n, veer_value_t x, veer_value_t zero, veer_dtype_t to) {
     double low, high;
     veer_dtype_t dtype = veer_onnx_type(n, x).dtype;
-    if (!veer_dtype_is_integer(to) || veer_dtype_size(to) > 4) {
+    if (veer_dtype_is_float8(to)) return to_float8(n, x, zero, to);
+    if (!(veer_dtype_is_integer(to) || veer_dtype_is_int4(to)) || veer_dtype_size(to) > 4) {
         veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "quantising to %s is not supported", veer_dtype_name(to));
         return VEER_NO_VALUE;
     }

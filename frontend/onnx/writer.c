@@ -175,7 +175,10 @@ const char *veer_onnx_write(veer_onnx_writer_t *w, const char *op_type, const ch
 
 /* ---- tensors ---- */
 
-static int32_t data_type(veer_dtype_t dtype) {
+int32_t veer_onnx_data_type(veer_onnx_writer_t *w, veer_dtype_t dtype) {
+    if (veer_dtype_is_float8(dtype) || veer_dtype_is_int4(dtype))
+        veer_onnx_writer_fail(w, veer_error(VEER_ERR_UNSUPPORTED, "%s has no form in operator set %d",
+                                            veer_dtype_name(dtype), VEER_ONNX_EXPORT_OPSET));
     for (int32_t i = 1; i < 32; i++)
         if (veer_onnx_dtype(i) == dtype) return i;
     return 0;
@@ -215,7 +218,7 @@ const char *veer_onnx_write_tensor(veer_onnx_writer_t *w, const char *wish, cons
     bool outside = w->outside && size >= EXTERNAL_MIN_BYTES;
     tensor.name = (char *)(uintptr_t)name;
     tensor.has_data_type = 1;
-    tensor.data_type = data_type(type->dtype);
+    tensor.data_type = veer_onnx_data_type(w, type->dtype);
     tensor.n_dims = (size_t)type->rank;
     tensor.dims = (int64_t *)(uintptr_t)type->dims;
     if (outside) put_outside(w, &tensor, data, size);

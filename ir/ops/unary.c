@@ -453,10 +453,11 @@ static veer_status_t cast_grad(veer_builder_t *b, veer_grad_t *g) {
 const veer_op_def_t veer_op_cast = {
     .name = "cast",
     .doc = "y = x as another element type: floats round to nearest even, floats to integers truncate toward zero and "
-           "saturate (NaN gives 0), integers keep their low bits, bool is x != 0.",
+           "saturate (NaN gives 0), integers keep their low bits, bool is x != 0. Float8 and int4 are for storage.",
     .in = {{"x", VEER_ANY}},
     .out = {{"y", VEER_ANY}},
-    .attrs = {{"to", VEER_ATTR_INT, .required = true, .doc = "the element type of y"}},
+    .attrs = {{"to", VEER_ATTR_INT, .required = true, .doc = "the element type of y"},
+              {"saturate", VEER_ATTR_INT, .default_int = 1, .doc = "0: what float8 cannot hold is infinite or NaN"}},
     .traits = UNARY,
     .infer = cast_infer,
     .grad = cast_grad,

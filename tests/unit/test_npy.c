@@ -20,7 +20,7 @@ static veer_status_t parse(const char *text, const void *data, size_t size, veer
 static void test_round_trip(void **state) {
     (void)state;
     for (veer_dtype_t dtype = VEER_DTYPE_F32; dtype < VEER_DTYPE_COUNT; dtype++) {
-        if (dtype == VEER_DTYPE_BF16) continue;
+        if (dtype == VEER_DTYPE_BF16 || dtype > VEER_DTYPE_BOOL) continue; /* NumPy has no such types */
         for (int rank = 0; rank <= VEER_MAX_RANK; rank++) {
             static const int64_t dims[] = {3, 1, 2, 1, 2, 1, 1, 2, 1, 1};
             veer_type_t type = veer_type_make(dtype, rank, dims);

@@ -221,8 +221,10 @@ static void test_tensors(void **state) {
     assert_error(import_weight(&w), VEER_ERR_UNSUPPORTED, "larger than the limit");
     w = tensor("w", FLOAT, 3, (int64_t[]){0, (int64_t)1 << 62, (int64_t)1 << 62}, data, 0);
     assert_error(import_weight(&w), VEER_ERR_UNSUPPORTED, "larger than the limit");
-    w = tensor("w", 19, 1, (int64_t[]){2}, data, 2);
-    assert_error(import_weight(&w), VEER_ERR_UNSUPPORTED, "FLOAT8E5M2");
+    w = tensor("w", 14, 1, (int64_t[]){1}, data, 8);
+    assert_error(import_weight(&w), VEER_ERR_UNSUPPORTED, "COMPLEX64");
+    w = tensor("w", 22, 1, (int64_t[]){3}, data, 3);
+    assert_error(import_weight(&w), VEER_ERR_FILE, "raw_data has 3 bytes, i4[3] needs 2");
     w = tensor("w", 99, 1, (int64_t[]){2}, data, 2);
     assert_error(import_weight(&w), VEER_ERR_UNSUPPORTED, "data type 99");
 }

@@ -576,7 +576,42 @@ static void test_rows(void **state) {
     for (int i = 0; i < ROW_COUNT; i++) check_row(&rows[i]);
 }
 
+/* Stored in 4 or 8 bits, read by DequantizeLinear with scale 1/2: y = q / 2. */
+static void test_small_storage(void **state) {
+    (void)state;
+    static const struct {
+        int type;
+        uint8_t bytes[3];
+        size_t size;
+        float want[3];
+    } cases[] = {{22, {0x8f, 0x07}, 2, {-0.5f, -4, 3.5f}},        /* INT4: two to a byte, the low half first */
+                 {21, {0x8f, 0x07}, 2, {7.5f, 4, 3.5f}},          /* UINT4 */
+                 {17, {0x38, 0xb8, 0x7e}, 3, {0.5f, -0.5f, 224}}, /* FLOAT8E4M3FN: 1, -1, 448 */
+                 {19, {0x3c, 0xbc, 0x01}, 3, {0.5f, -0.5f, 0x1p-17f}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bytes_t graph = {0}, model = {0};
+        float half = 0.5f;
+        bytes_t q = tensor("q", cases[i].type, 1, (int64_t[]){3}, cases[i].bytes, cases[i].size);
+        bytes_t s = tensor("s", FLOAT, 0, NULL, &half, sizeof half);
+        put_message(&graph, INITIALIZER, &q);
+        put_message(&graph, INITIALIZER, &s);
+        put_node(&graph, "DequantizeLinear", "", "q s", "y");
+        put_value(&graph, OUTPUT, "y", FLOAT, "3");
+        put_model(&model, &graph, 21);
+        veer_graph_t *g;
+        veer_func_t func;
+        veer_tensor_t out;
+        veer_onnx_options_t options = {.eval = veer_reference_node};
+        assert_ok(veer_graph_create(veer_allocator_system(), &g));
+        assert_ok(veer_onnx_import_memory(g, model.data, model.size, "f", &options, &func));
+        assert_ok(veer_reference_eval(g, func, NULL, 0, veer_allocator_system(), &out, 1));
+        assert_memory_equal(out.data, cases[i].want, sizeof cases[i].want);
+        veer_free(veer_allocator_system(), out.data);
+        veer_graph_destroy(g);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_small_storage)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,14 @@ extern "C" {
     X(U16, u16, 2)                                                                                                     \
     X(U32, u32, 4)                                                                                                     \
     X(U64, u64, 8)                                                                                                     \
-    X(BOOL, bool, 1) /* one byte, 0 or 1 */
+    X(BOOL, bool, 1) /* one byte, 0 or 1 */                                                                            \
+    /* for storage only: cast, movement and comparison take them. Four bits are a byte of their own, sign-extended. */ \
+    X(F8E4M3FN, f8e4m3fn, 1)                                                                                           \
+    X(F8E4M3FNUZ, f8e4m3fnuz, 1)                                                                                       \
+    X(F8E5M2, f8e5m2, 1)                                                                                               \
+    X(F8E5M2FNUZ, f8e5m2fnuz, 1)                                                                                       \
+    X(I4, i4, 1)                                                                                                       \
+    X(U4, u4, 1)
 
 typedef enum veer_dtype_e {
     VEER_DTYPE_NONE,
@@ -51,6 +58,14 @@ static inline bool veer_dtype_is_signed(veer_dtype_t d) {
 }
 static inline bool veer_dtype_is_integer(veer_dtype_t d) {
     return d >= VEER_DTYPE_I8 && d <= VEER_DTYPE_U64;
+}
+
+/* Storage only. */
+static inline bool veer_dtype_is_float8(veer_dtype_t d) {
+    return d >= VEER_DTYPE_F8E4M3FN && d <= VEER_DTYPE_F8E5M2FNUZ;
+}
+static inline bool veer_dtype_is_int4(veer_dtype_t d) {
+    return d == VEER_DTYPE_I4 || d == VEER_DTYPE_U4;
 }
 
 enum { VEER_MAX_RANK = 10 };
