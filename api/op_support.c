@@ -1,9 +1,12 @@
 #include "api/op_support.h"
 
 #include "backends/reference/reference.h"
+#include "frontend/onnx_form.h"
+#include "frontend/onnx_import.h"
 #include "ir/builder.h"
 #include "ir/gradient.h"
 #include "ir/parse.h"
+#include "passes/gradient.h"
 #ifdef VEER_WITH_LLVM
 #include "backends/llvm/llvm.h"
 #endif
@@ -184,5 +187,103 @@ veer_status_t veer_op_support(veer_op_t op, veer_allocator_t allocator, veer_op_
     VEER_TRY(veer_op_has(op, VEER_ELEMENTWISE) ? ask_elementwise(&a) : ask_forms(&a));
     for (int i = 0; i < VEER_OP_BACKEND_COUNT; i++) out->backend[i] = answer(&a.tallies[i]);
     out->forms = a.forms;
+    return veer_ok();
+}
+
+/* ---- ONNX operators ---- */
+
+static const struct {
+    veer_onnx_form_t form;
+} onnx_forms[] = {
+#define FORM_IN(domain, op, opset, attrs, operands) {{#op, domain, opset, attrs, operands}},
+#define FORM(op, opset, attrs, operands)            FORM_IN(NULL, op, opset, attrs, operands)
+#define ROW(op, opset, attrs, operands, torch)      FORM(op, opset, attrs, operands)
+#define ZERO(op, opset, attrs, operands)            FORM(op, opset, attrs, operands)
+#include "frontend/onnx/forms.def"
+};
+
+static veer_status_t ask_nodes(asker_t *a, const veer_graph_t *g, veer_func_t func) {
+    VEER_FOR_EACH_NODE(g, veer_func_body(g, func), n) {
+        a->op = veer_node_op(g, n);
+        if (!is_structure(a->op)) VEER_TRY(ask(a, g, n, veer_op_name(a->op)));
+    }
+    return veer_ok();
+}
+
+/* A constant of zeros, perhaps spread. */
+static bool is_zero(const veer_graph_t *g, veer_value_t v) {
+    veer_node_t def;
+    while ((def = veer_value_def(g, v)).i && veer_node_op(g, def) == VEER_OP_BROADCAST) v = veer_node_in(g, def, 0);
+    const char *bytes = veer_value_const_data(g, v);
+    size_t size = bytes ? veer_type_bytes(veer_value_type(g, v)) : 0;
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i]) return false;
+    return bytes != NULL;
+}
+
+/* "yes" where some input has a gradient that is not just zero, "zero", or "-" where nothing could have one. */
+static veer_status_t try_gradient(veer_graph_t *g, veer_func_t func, const char **out) {
+    enum { MOST = VEER_ONNX_FORM_OPERANDS };
+    veer_region_t from = veer_func_body(g, func);
+    veer_value_t in[MOST + 1];
+    int64_t wrt[MOST];
+    int count = veer_region_arg_count(g, from), wrt_count = 0;
+    veer_type_t y = *veer_value_type(g, veer_region_result(g, from, 0));
+    veer_func_t df;
+    VEER_TRY(veer_graph_add_func(g, "df", &df));
+    for (int i = 0; i < count; i++) {
+        veer_type_t type = *veer_value_type(g, veer_region_arg(g, from, i));
+        VEER_TRY(veer_region_add_arg(g, veer_func_body(g, df), type, "", &in[i]));
+        if (veer_dtype_is_float(type.dtype)) wrt[wrt_count++] = i;
+    }
+    if (!wrt_count || !veer_dtype_is_float(y.dtype)) return veer_ok();
+    veer_builder_t b = veer_builder_at_end(g, veer_func_body(g, df));
+    veer_node_t grad = veer_builder_grad(&b, func, in, count, 0, veer_full(&b, y, 1), wrt, wrt_count);
+    VEER_TRY(veer_builder_status(&b));
+    veer_value_t d[MOST];
+    for (int i = 0; i < wrt_count; i++) d[i] = veer_node_out(g, grad, 1 + i);
+    veer_builder_return(&b, d, wrt_count);
+    VEER_TRY(veer_builder_status(&b));
+    VEER_TRY(veer_gradient_expand(g, grad));
+    bool some = false;
+    for (int i = 0; i < wrt_count; i++) some |= !is_zero(g, veer_region_result(g, veer_func_body(g, df), i));
+    if (strcmp(*out, "yes")) *out = some ? "yes" : "zero";
+    return veer_ok();
+}
+
+static veer_status_t ask_onnx_form(asker_t *a, const veer_onnx_form_t *form, veer_graph_t *g, veer_arena_t *arena,
+                                   const char **gradient) {
+    veer_onnx_form_operand_t operands[VEER_ONNX_FORM_OPERANDS];
+    int count;
+    veer_func_t func;
+    veer_text_t model = veer_text_make(a->allocator);
+    veer_onnx_options_t options = {.eval = veer_reference_node};
+    veer_status_t status = veer_onnx_form_operands(form, VEER_DTYPE_F32, 1, arena, operands, &count);
+    if (!status) status = veer_onnx_form_write(form, operands, count, &model);
+    if (!status) status = veer_onnx_import_memory(g, model.data, model.length, "f", &options, &func);
+    if (!status) status = ask_nodes(a, g, func);
+    if (!status) status = try_gradient(g, func, gradient);
+    veer_text_deinit(&model);
+    return status;
+}
+
+veer_status_t veer_onnx_op_support(const char *op_type, veer_allocator_t allocator, veer_op_support_t *out) {
+    asker_t a = {.allocator = allocator};
+    *out = (veer_op_support_t){.gradient = "-"};
+    for (int i = 0; i < VEER_OP_BACKEND_COUNT; i++) a.tallies[i].note = out->note[i], out->backend[i] = "-";
+    for (size_t i = 0; i < sizeof onnx_forms / sizeof *onnx_forms; i++) {
+        const veer_onnx_form_t *form = &onnx_forms[i].form;
+        veer_graph_t *g;
+        veer_arena_t arena;
+        if (strcmp(form->op_type, op_type)) continue;
+        VEER_TRY(veer_graph_create(allocator, &g));
+        veer_arena_init(&arena, allocator);
+        veer_status_t status = ask_onnx_form(&a, form, g, &arena, &out->gradient);
+        veer_arena_deinit(&arena);
+        veer_graph_destroy(g);
+        VEER_TRY(veer_status_where(status, "ONNX operator '%s' %s", op_type, form->attrs));
+    }
+    out->forms = a.forms;
+    for (int i = 0; i < VEER_OP_BACKEND_COUNT && a.forms; i++) out->backend[i] = answer(&a.tallies[i]);
     return veer_ok();
 }

@@ -24,6 +24,10 @@ typedef struct veer_op_support_s {
 } veer_op_support_t;
 
 VEER_MUST_USE veer_status_t veer_op_support(veer_op_t op, veer_allocator_t allocator, veer_op_support_t *out);
+/* The same of an ONNX operator, asked about the nodes that its forms (frontend/onnx/forms.def) are imported as. "-" where
+ * nothing is left to compute after the import, or there is no form: nested graphs are imported node by node. */
+VEER_MUST_USE veer_status_t veer_onnx_op_support(const char *op_type, veer_allocator_t allocator,
+                                                 veer_op_support_t *out);
 /* "reference", "onednn", "llvm" */
 const char *veer_op_backend_name(veer_op_backend_t backend);
 

@@ -58,17 +58,20 @@ static veer_status_t ir_rows(veer_command_t *c, json_t *rows) {
     return veer_ok();
 }
 
-static json_t *onnx_rows(veer_report_t *r) {
-    json_t *rows = veer_report_array(r);
+static veer_status_t onnx_rows(veer_command_t *c, json_t *rows) {
+    veer_report_t *r = &c->report;
     for (int i = 0; i < veer_onnx_op_count(); i++) {
         veer_onnx_op_info_t info = veer_onnx_op_info(i);
+        veer_op_support_t support;
+        VEER_TRY(veer_onnx_op_support(info.op_type, c->allocator, &support));
         json_t *row = veer_report_object(r);
         veer_put_text(r, row, "op", info.op_type);
         veer_put_text(r, row, "domain", info.domain && *info.domain ? info.domain : "ai.onnx");
         veer_put_int(r, row, "since", info.since);
+        put_support(r, row, &support);
         veer_append(r, rows, row);
     }
-    return rows;
+    return veer_ok();
 }
 
 /* ---- docs/operators.md ---- */
@@ -116,12 +119,23 @@ static void print_markdown(veer_report_t *r, const json_t *ir, const json_t *onn
     print_ir(r, ir);
     veer_report_print(r, "\n## What backends decline\n\n");
     print_notes(r, ir);
-    veer_report_print(r, "\n## Operators of ONNX\n\n| operator | domain | since opset |\n|---|---|---|\n");
+    veer_report_print(
+        r,
+        "\n## Operators of ONNX\n\n"
+        "The first operator set whose form is understood, and the same questions about the nodes that an operator is "
+        "imported as "
+        "(`frontend/onnx/forms.def`), as they are before any pass: - where nothing is left to compute after the "
+        "import. Nested graphs (If, Loop, "
+        "Scan, recurrent "
+        "layers) become ordinary nodes, which gradients go through. Constants, shapes, and what else is known are "
+        "computed at once.\n\n"
+        "| operator | domain | since opset | reference | oneDNN | LLVM | gradient |\n|---|---|---|---|---|---|---|\n");
     size_t i;
     json_t *row;
     json_array_foreach(onnx, i, row)
-        veer_report_print(r, "| %s | %s | %d |\n", text_of(row, "op"), text_of(row, "domain"),
-                          (int)json_integer_value(json_object_get(row, "since")));
+        veer_report_print(r, "| %s | %s | %d | %s | %s | %s | %s |\n", text_of(row, "op"), text_of(row, "domain"),
+                          (int)json_integer_value(json_object_get(row, "since")), text_of(row, "reference"),
+                          text_of(row, "onednn"), text_of(row, "llvm"), text_of(row, "gradient"));
 }
 
 static void print_tables(veer_report_t *r, const json_t *ir, const json_t *onnx) {
@@ -129,15 +143,18 @@ static void print_tables(veer_report_t *r, const json_t *ir, const json_t *onnx)
                       VEER_COLUMNS({"op", "IR op"}, {"reference", NULL}, {"onednn", "oneDNN"}, {"llvm", "LLVM"},
                                    {"gradient", NULL}, {"traits", NULL}));
     veer_report_print(r, "\n");
-    veer_report_table(r, onnx, VEER_COLUMNS({"op", "ONNX operator"}, {"domain", NULL}, {"since", "since opset"}));
+    veer_report_table(r, onnx,
+                      VEER_COLUMNS({"op", "ONNX operator"}, {"domain", NULL}, {"since", "since opset"},
+                                   {"reference", NULL}, {"onednn", "oneDNN"}, {"llvm", "LLVM"}, {"gradient", NULL}));
 }
 
 static veer_status_t run_ops(veer_command_t *c) {
     veer_report_t *r = &c->report;
-    json_t *root = veer_report_object(r), *ir = veer_report_array(r), *onnx = onnx_rows(r);
+    json_t *root = veer_report_object(r), *ir = veer_report_array(r), *onnx = veer_report_array(r);
     veer_put(r, root, "ir", ir);
     veer_put(r, root, "onnx", onnx);
     veer_status_t status = ir_rows(c, ir);
+    if (!status) status = onnx_rows(c, onnx);
     if (!status && veer_args_has(&c->args, "markdown"))
         print_markdown(r, ir, onnx);
     else if (!status && !veer_report_json(r, root))

@@ -1,4 +1,4 @@
-"""Gradients by torch.autograd of what the rows of onnx_rows.def say in PyTorch, against those that test_grad_onnx wrote.
+"""Gradients by torch.autograd of what the rows of frontend/onnx/forms.def say in PyTorch, against those that test_grad_onnx wrote.
 
 Reads a JSON list of {row, expr, args: [[name, shape, values]], weights, grads: {name: values}}; prints "row error" lines,
 the error relative to the largest element of the gradient (1 at least)."""

@@ -1,11 +1,12 @@
-/* The report of gradients: every ONNX operator of onnx_rows.def as a model of its own, its gradient against central
- * differences in double on the reference backend with random output weights, and against torch.autograd where
+/* The report of gradients: every ONNX operator of frontend/onnx/forms.def as a model of its own, its gradient against
+ * central differences in double on the reference backend with random output weights, and against torch.autograd where
  * /usr/bin/python3 has PyTorch. Prints a line per form:
  *
  *     operator (opset) attributes          largest |gradient|    error by differences    error by autograd
  *
  * Steps and bounds as in test_grad_ops.c. ONNX's documentation marks inputs as differentiable: `documented` are the
  * operators that have such inputs, each must have a row. */
+#include "frontend/onnx_form.h"
 #include "frontend/onnx_import.h"
 #include "passes/gradient.h"
 #include "tests/op_run.h"
@@ -25,10 +26,10 @@ static const struct row_s {
 } rows[] = {
 #define ROW(op, opset, attrs, operands, torch) {#op, opset, attrs, operands, torch, false},
 #define ZERO(op, opset, attrs, operands)       {#op, opset, attrs, operands, NULL, true},
-#include "tests/grad/onnx_rows.def"
+#include "frontend/onnx/forms.def"
 };
 typedef struct row_s row_t;
-enum { ROW_COUNT = sizeof rows / sizeof *rows, MAX_OPERANDS = 8, MAX_LENGTH = 512 };
+enum { ROW_COUNT = sizeof rows / sizeof *rows, MAX_OPERANDS = VEER_ONNX_FORM_OPERANDS };
 
 /* Operators of the default domain with a differentiable input, from the schemas of ONNX 1.12 and the pages of later
  * operator sets. */
@@ -45,15 +46,10 @@ static const char documented[] =
     "AffineGrid Attention CenterCropPad Col2Im DFT DeformConv Gelu GroupNormalization LayerNormalization Mish "
     "RMSNormalization ReverseSequence RoiAlign RotaryEmbedding STFT Swish Upsample";
 
-typedef struct operand_s_ {
-    char kind; /* '_': absent */
-    bool differentiated;
-    veer_tensor_t tensor; /* f64, i64 or bool */
-} onnx_operand_t;
-
 typedef struct case_s {
     const row_t *row;
-    onnx_operand_t in[MAX_OPERANDS];
+    veer_arena_t arena; /* of the operands */
+    veer_onnx_form_operand_t in[MAX_OPERANDS];
     int in_count;
     veer_graph_t *g;
     veer_func_t func, df;
@@ -62,106 +58,21 @@ typedef struct case_s {
     double largest, error, autograd; /* autograd < 0: not compared */
 } case_t;
 
-/* ---- operands ---- */
-
-static int read_numbers(const char *text, double *out) {
-    int count = 0;
-    for (char *end; *text && *text != ' '; text = *end == ',' ? end + 1 : end) {
-        assert_true(count < MAX_LENGTH);
-        out[count++] = strtod(text, &end);
-        assert_true(end != text);
-    }
-    return count;
-}
-
-static double draw(char kind, double limit, int64_t i, int64_t count, uint64_t *state) {
-    double u = random_unit(state), magnitude = 0.1 + 1.9 * u;
-    switch (kind) {
-    case 'p': return 0.3 + 2 * u;
-    case 'u': return 1.8 * u - 0.9;
-    case 'g': return 1.2 + 1.8 * u;
-    case 'd': return (double)(i - count / 2) / 16 + 0.01; /* shuffled later */
-    case 'b': return u < 0.5;
-    case 'i': return floor(u * limit);
-    default: return random_bits(state) & 1 ? magnitude : -magnitude;
-    }
-}
-
-/* "x:2,3" and the like: numbers are a shape, or the values themselves. */
-static void read_operand(onnx_operand_t *o, const char *text, uint64_t *state) {
-    double numbers[MAX_LENGTH];
-    const char *colon = strchr(text, ':');
-    *o = (onnx_operand_t){.kind = *text};
-    if (*text == '_') return;
-    int count = read_numbers(colon + 1, numbers);
-    int64_t limit = strtol(text + 1, NULL, 10), dims[VEER_MAX_RANK] = {count};
-    bool is_values = strchr("lfnst", *text), scalar = *text == 'n' || *text == 's';
-    int rank = is_values ? !scalar : count;
-    if (is_values && limit) dims[0] = count / limit, dims[1] = limit, rank = 2;
-    for (int i = 0; i < count && !is_values; i++) dims[i] = (int64_t)numbers[i];
-    veer_dtype_t dtype = strchr("lsi", *text) ? VEER_DTYPE_I64 : strchr("bt", *text) ? VEER_DTYPE_BOOL : VEER_DTYPE_F64;
-    o->tensor = tensor_make(veer_type_make(dtype, rank, dims));
-    o->differentiated = strchr("xpugd", *text);
-    int64_t n = veer_type_count(&o->tensor.type);
-    for (int64_t i = 0; i < n; i++)
-        tensor_set(&o->tensor, i, is_values ? numbers[i] : draw(*text, (double)limit, i, n, state));
-    if (*text == 'd') shuffle(&o->tensor, state);
-}
-
-static void read_operands(case_t *c, uint64_t *state) {
-    for (const char *at = c->row->operands; *at;) {
-        assert_true(c->in_count < MAX_OPERANDS);
-        read_operand(&c->in[c->in_count++], at, state);
-        at += strcspn(at, " ");
-        at += *at == ' ';
-    }
-}
-
 /* ---- the model ---- */
 
-static void put_operand(bytes_t *graph, const onnx_operand_t *o, const char *name) {
-    char dims[100] = "";
-    const veer_type_t *t = &o->tensor.type;
-    int type = t->dtype == VEER_DTYPE_F64 ? DOUBLE : t->dtype == VEER_DTYPE_I64 ? INT64 : BOOL;
-    for (int i = 0; i < t->rank; i++) snprintf(dims + strlen(dims), 20, "%s%lld", i ? " " : "", (long long)t->dims[i]);
-    if (o->differentiated) {
-        put_value(graph, INPUT, name, type, dims);
-    } else {
-        bytes_t values = tensor(name, type, t->rank, t->dims, o->tensor.data, veer_type_bytes(t));
-        put_message(graph, INITIALIZER, &values);
-    }
-}
-
-static bytes_t model_of(const case_t *c) {
-    bytes_t graph = {0}, model = {0}, n = {0};
-    for (int i = 0; i < c->in_count; i++) {
-        char name[8];
-        snprintf(name, sizeof name, "x%d", i);
-        put_text(&n, 1, c->in[i].kind == '_' ? "" : name);
-        if (c->in[i].kind != '_') put_operand(&graph, &c->in[i], name);
-    }
-    put_text(&n, 2, "y");
-    put_text(&n, 4, c->row->op);
-    for (const char *at = c->row->attrs; *at;) {
-        size_t length = strcspn(at, " ");
-        bytes_t attr = text_attr(at, length);
-        put_message(&n, 5, &attr);
-        at += length + (at[length] == ' ');
-    }
-    put_message(&graph, NODE, &n);
-    put_value(&graph, OUTPUT, "y", DOUBLE, "");
-    put_model(&model, &graph, c->row->opset);
-    return model;
-}
-
 static void import(case_t *c) {
-    bytes_t model = model_of(c);
+    veer_onnx_form_t form = {c->row->op, NULL, c->row->opset, c->row->attrs, c->row->operands};
+    veer_text_t model = veer_text_make(veer_allocator_system());
+    veer_arena_init(&c->arena, veer_allocator_system());
+    require_ok(veer_onnx_form_operands(&form, VEER_DTYPE_F64, SEED, &c->arena, c->in, &c->in_count));
+    require_ok(veer_onnx_form_write(&form, c->in, c->in_count, &model));
     veer_onnx_options_t options = {.eval = veer_reference_node};
     require_ok(veer_graph_create(veer_allocator_system(), &c->g));
-    veer_status_t status = veer_onnx_import_memory(c->g, model.data, model.size, "f", &options, &c->func);
+    veer_status_t status = veer_onnx_import_memory(c->g, model.data, model.length, "f", &options, &c->func);
+    veer_text_deinit(&model);
     if (status) fail_msg("%s %s: %s", c->row->op, c->row->attrs, veer_status_message(status, 0));
     for (int i = 0; i < c->in_count; i++)
-        if (c->in[i].differentiated) {
+        if (c->in[i].is_input) {
             c->arg_operand[c->arg_count] = i;
             c->args[c->arg_count++] = c->in[i].tensor;
         }
@@ -229,17 +140,16 @@ static void compare_with_differences(case_t *c) {
 static void run(case_t *c, const row_t *row) {
     uint64_t state = SEED;
     *c = (case_t){.row = row, .autograd = -1};
-    read_operands(c, &state);
     import(c);
     c->weights = tensor_make(result_type(c));
     for (int64_t i = 0; i < veer_type_count(&c->weights.type); i++)
-        tensor_set(&c->weights, i, draw('x', 0, i, 0, &state));
+        tensor_set(&c->weights, i, 4 * random_unit(&state) - 2);
     differentiate(c);
     compare_with_differences(c);
 }
 
 static void release(case_t *c) {
-    for (int i = 0; i < c->in_count; i++) tensor_free(&c->in[i].tensor);
+    veer_arena_deinit(&c->arena);
     for (int i = 0; i < c->arg_count; i++) tensor_free(&c->d[i]);
     tensor_free(&c->weights);
     veer_graph_destroy(c->g);
@@ -259,7 +169,7 @@ static void write_case(FILE *file, const case_t *c, int row, bool first) {
     for (int i = 0; i < c->in_count; i++) {
         const veer_tensor_t *t = &c->in[i].tensor;
         if (!t->data) continue;
-        fprintf(file, "%s[\"%c%d\",[", separator, c->in[i].differentiated ? 'x' : 'c', i);
+        fprintf(file, "%s[\"%c%d\",[", separator, c->in[i].is_input ? 'x' : 'c', i);
         for (int k = 0; k < t->type.rank; k++) fprintf(file, "%s%lld", k ? "," : "", (long long)t->type.dims[k]);
         fprintf(file, "],");
         write_values(file, t);

@@ -1,5 +1,6 @@
 /* What `veer ops` says about operators is asked of the code that does the work. */
 #include "api/op_support.h"
+#include "frontend/onnx_import.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,8 +63,25 @@ static void answers(void **state) {
 #endif
 }
 
+static void onnx_operators(void **state) {
+    (void)state;
+    static const char *const gradients[][2] = {{"Conv", "yes"},      {"LSTM", "yes"}, {"Floor", "zero"},
+                                               {"ArgMax", "-"},      {"Shape", "-"},  {"QuantizeLinear", "-"},
+                                               {"GridSample", "yes"}};
+    veer_op_support_t s;
+    for (int i = 0; i < veer_onnx_op_count(); i++) {
+        const char *name = veer_onnx_op_info(i).op_type;
+        veer_status_t status = veer_onnx_op_support(name, veer_allocator_system(), &s);
+        if (status) fail_msg("%s: %s", name, veer_status_message(status, 0));
+        if (s.forms && strcmp(s.backend[VEER_OP_REFERENCE], "yes")) fail_msg("%s: no reference kernel", name);
+        for (size_t k = 0; k < sizeof gradients / sizeof *gradients; k++)
+            if (!strcmp(gradients[k][0], name)) assert_string_equal(s.gradient, gradients[k][1]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_op_has_a_form),
-                                       cmocka_unit_test(what_is_declined_has_a_reason), cmocka_unit_test(answers)};
+                                       cmocka_unit_test(what_is_declined_has_a_reason), cmocka_unit_test(answers),
+                                       cmocka_unit_test(onnx_operators)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
