@@ -1,4 +1,4 @@
-/* Attention of operator set 23: grouped heads, masks, causal masks, keys and values of the past. */
+/* Attention of operator set 23: grouped heads, masks, causal masks, keys and values of the past, softcap, scores. */
 #include "frontend/onnx/node.h"
 
 #include <math.h>
@@ -62,12 +62,29 @@ static veer_value_t mask_of(veer_onnx_node_t *n, const veer_type_t *q, const vee
     return mask.i ? veer_add(n->b, mask, order) : order;
 }
 
+/* Step by step, for what the operator of the IR does not give: scores between -softcap and softcap, and the scores at
+ * one of four places as an output. In ONNX's order: the mask first, then the cap. */
+static veer_value_t spelled_out(veer_onnx_node_t *n, veer_value_t q, veer_value_t k, veer_value_t v, veer_value_t mask,
+                                double scale) {
+    veer_builder_t *b = n->b;
+    double cap = veer_onnx_attr_float(n, "softcap", 0);
+    int64_t mode = veer_onnx_attr_int(n, "qk_matmul_output_mode", 0);
+    veer_value_t s = veer_mul_c(b, veer_matmul(b, q, k, false, true), scale);
+    if (mode == 0) n->out[3] = s;
+    if (mask.i) s = veer_add(b, s, mask);
+    if (mode == 1) n->out[3] = s;
+    if (cap != 0) s = veer_mul_c(b, veer_tanh(b, veer_mul_c(b, s, 1 / cap)), cap);
+    if (mode == 2) n->out[3] = s;
+    s = veer_build(b, VEER_OP_SOFTMAX, &s, 1, VEER_ATTRS(VEER_INT("axis", 3)));
+    if (mode == 3) n->out[3] = s;
+    if (veer_onnx_ok(n) && !n->out[3].i)
+        veer_onnx_fail(n, VEER_ERR_FILE, "qk_matmul_output_mode is %lld, expected 0 to 3", (long long)mode);
+    return veer_matmul(b, s, v, false, false);
+}
+
 void veer_onnx_attention(veer_onnx_node_t *n) {
     bool merged = veer_onnx_in_type(n, 0).rank == 3;
-    if (veer_onnx_attr_float(n, "softcap", 0) != 0) {
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "softcap is not supported");
-        return;
-    }
+    bool whole = veer_onnx_attr_float(n, "softcap", 0) == 0 && !veer_onnx_wants(n, 3);
     veer_value_t q = split_heads(n, n->in[0], "q_num_heads");
     veer_value_t k = with_past(n, split_heads(n, n->in[1], "kv_num_heads"), 4);
     veer_value_t v = with_past(n, split_heads(n, n->in[2], "kv_num_heads"), 5);
@@ -80,9 +97,10 @@ void veer_onnx_attention(veer_onnx_node_t *n) {
     veer_value_t mask = mask_of(n, &tq, &tk, past);
     n->out[1] = k;
     n->out[2] = v;
-    veer_value_t y = veer_build(n->b, VEER_OP_ATTENTION,
-                                VEER_IN(q, repeat_heads(n, k, tq.dims[1]), repeat_heads(n, v, tq.dims[1]), mask),
-                                VEER_ATTRS(VEER_FLOAT("scale", scale)));
+    k = repeat_heads(n, k, tq.dims[1]), v = repeat_heads(n, v, tq.dims[1]);
+    veer_value_t y =
+        whole ? veer_build(n->b, VEER_OP_ATTENTION, VEER_IN(q, k, v, mask), VEER_ATTRS(VEER_FLOAT("scale", scale)))
+              : spelled_out(n, q, k, v, mask, scale);
     veer_type_t t = veer_onnx_type(n, y);
     if (merged && veer_onnx_ok(n)) {
         y = veer_transpose(n->b, y, (int64_t[]){0, 2, 1, 3});
