@@ -266,6 +266,101 @@ static void every_documented_operator_has_a_row(void **state) {
     }
 }
 
+/* ---- nested graphs, which are unrolled ---- */
+
+/* Adds a node with nested graph `body` as attribute `name`, and one more integer attribute where `more` is not NULL. */
+static void put_nested(bytes_t *graph, const char *op, const char *in, const char *out, const char *name,
+                       const bytes_t *body, const char *more, int64_t value) {
+    bytes_t n = node(op, "", in, out), attr = graph_attr(name, body);
+    put_message(&n, 5, &attr);
+    if (more) {
+        bytes_t extra = int_attr(more, value);
+        put_message(&n, 5, &extra);
+    }
+    put_message(graph, NODE, &n);
+}
+
+/* y = h after three times h = tanh(h x) + x, from h = x */
+static void put_loop(bytes_t *graph) {
+    bytes_t body = {0};
+    int64_t three = 3;
+    uint8_t yes = 1;
+    put_node(&body, "Identity", "", "go", "go_on");
+    put_node(&body, "Mul", "", "h x", "a");
+    put_node(&body, "Tanh", "", "a", "b");
+    put_node(&body, "Add", "", "b x", "next");
+    put_value(&body, INPUT, "i", INT64, "");
+    put_value(&body, INPUT, "go", BOOL, "");
+    put_value(&body, INPUT, "h", DOUBLE, "2 3");
+    put_value(&body, OUTPUT, "go_on", BOOL, "");
+    put_value(&body, OUTPUT, "next", DOUBLE, "2 3");
+    bytes_t m = tensor("m", INT64, 0, NULL, &three, sizeof three), c = tensor("c", BOOL, 0, NULL, &yes, 1);
+    put_message(graph, INITIALIZER, &m);
+    put_message(graph, INITIALIZER, &c);
+    put_nested(graph, "Loop", "m c x", "y", "body", &body, NULL, 0);
+}
+
+/* y[t] = s after s = s x[t] + x[t], from s = 1 */
+static void put_scan(bytes_t *graph) {
+    bytes_t body = {0};
+    double ones[] = {1, 1, 1};
+    put_node(&body, "Mul", "", "s r", "a");
+    put_node(&body, "Add", "", "a r", "next");
+    put_node(&body, "Identity", "", "next", "row");
+    put_value(&body, INPUT, "s", DOUBLE, "3");
+    put_value(&body, INPUT, "r", DOUBLE, "3");
+    put_value(&body, OUTPUT, "next", DOUBLE, "3");
+    put_value(&body, OUTPUT, "row", DOUBLE, "3");
+    bytes_t s0 = tensor("s0", DOUBLE, 1, (int64_t[]){3}, ones, sizeof ones);
+    put_message(graph, INITIALIZER, &s0);
+    put_nested(graph, "Scan", "s0 x", "last y", "body", &body, "num_scan_inputs", 1);
+}
+
+/* y = exp(x), the other branch being -x */
+static void put_if(bytes_t *graph) {
+    bytes_t then = {0}, other = {0}, n = node("If", "", "c", "y");
+    uint8_t yes = 1;
+    put_node(&then, "Exp", "", "x", "t");
+    put_value(&then, OUTPUT, "t", DOUBLE, "2 3");
+    put_node(&other, "Neg", "", "x", "e");
+    put_value(&other, OUTPUT, "e", DOUBLE, "2 3");
+    bytes_t c = tensor("c", BOOL, 0, NULL, &yes, 1), a = graph_attr("then_branch", &then),
+            b = graph_attr("else_branch", &other);
+    put_message(graph, INITIALIZER, &c);
+    put_message(&n, 5, &a);
+    put_message(&n, 5, &b);
+    put_message(graph, NODE, &n);
+}
+
+static void nested_graphs(void **state) {
+    (void)state;
+    static const struct {
+        row_t row;
+        void (*put)(bytes_t *graph);
+    } nested[] = {{{"Loop", 16, "", "", NULL, false}, put_loop},
+                  {{"Scan", 16, "", "", NULL, false}, put_scan},
+                  {{"If", 16, "", "", NULL, false}, put_if}};
+    for (int i = 0; i < 3; i++) {
+        double x[] = {0.3, -0.7, 1.1, 0.9, -0.2, 0.6}, weights[] = {1, -0.5, 0.25, 2, 0.75, -1.5};
+        bytes_t graph = {0}, model = {0};
+        case_t c = {.row = &nested[i].row, .args = {{VEER_TYPE(VEER_DTYPE_F64, 2, 3), x}}, .arg_count = 1};
+        c.weights = (veer_tensor_t){VEER_TYPE(VEER_DTYPE_F64, 2, 3), weights};
+        veer_onnx_options_t options = {.eval = veer_reference_node};
+        put_value(&graph, INPUT, "x", DOUBLE, "2 3");
+        nested[i].put(&graph);
+        put_value(&graph, OUTPUT, "y", DOUBLE, "2 3");
+        put_model(&model, &graph, 16);
+        require_ok(veer_graph_create(veer_allocator_system(), &c.g));
+        require_ok(veer_onnx_import_memory(c.g, model.data, model.size, "f", &options, &c.func));
+        differentiate(&c);
+        compare_with_differences(&c);
+        printf("%-76s %9.3g  %8.1e\n", nested[i].row.op, c.largest, c.error);
+        assert_true(c.error <= BOUND);
+        tensor_free(&c.d[0]);
+        veer_graph_destroy(c.g);
+    }
+}
+
 /* ---- straight through ---- */
 
 /* x quantised to u8 in steps of 1/2 around 128, and back. */
@@ -311,6 +406,6 @@ static void quantised_gradients(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_agree),
                                        cmocka_unit_test(every_documented_operator_has_a_row),
-                                       cmocka_unit_test(quantised_gradients)};
+                                       cmocka_unit_test(nested_graphs), cmocka_unit_test(quantised_gradients)};
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }
