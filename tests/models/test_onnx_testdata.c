@@ -57,12 +57,15 @@ static bool read_tensors(const char *folder, const char *kind, tensors_t *t) {
     return true;
 }
 
-/* Some files leave out the names of tensors: then they are those of the model's inputs, in order. */
+/* Some files leave out the names of tensors, or have others than the model: then they are those of the model's inputs,
+ * in order. */
 static void complete_names(case_t *c) {
     veer_onnx_info_t info;
     assert_ok(veer_onnx_inspect(memory(), c->model, &info));
     for (int i = 0; i < c->in.count && i < info.input_count; i++) {
-        if (*c->in.name[i]) continue;
+        bool known = false;
+        for (int k = 0; k < info.input_count; k++) known |= !strcmp(c->in.name[i], info.inputs[k].name);
+        if (known) continue;
         veer_free(memory(), c->in.name[i]);
         c->in.name[i] = veer_strdup(memory(), info.inputs[i].name);
         assert_non_null(c->in.name[i]);
