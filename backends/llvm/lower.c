@@ -32,6 +32,10 @@ typedef struct lower_s {
     int sweep;
     int64_t kept_strides[VEER_FX_MAX_VARS];
     val_t block_begin;
+    /* groups in lanes: open while a sweep's lanes are (unit > 0), but for the item's first group */
+    int64_t unit;
+    val_t first_group, lane_at; /* lane 0 counted from the item's first group */
+    val_t group_of, within;     /* unit > 1: per lane, its group (counted from the first) and place in there */
 } lower_t;
 
 static val_t value_of(lower_t *c, int point);
@@ -46,23 +50,38 @@ static val_t add_i64(lower_t *c, val_t a, val_t b) {
     return LLVMBuildAdd(c->e->builder, veer_emit_splat(c->e, a, lanes), veer_emit_splat(c->e, b, lanes), "");
 }
 
-/* At lane 0. */
+/* Groups in lanes, and the index does not go on from one group to the next as it does within one. */
+static bool is_broken(const lower_t *c, const veer_fx_affine_t *a) {
+    return c->unit > 1 && a->coef[c->s->group_var] != c->unit * a->coef[c->lane_var];
+}
+
+/* At lane 0; without what lane_offsets adds. */
 static val_t affine_base(lower_t *c, const veer_fx_affine_t *a) {
     val_t sum = veer_emit_i64(c->e, a->c);
+    bool broken = is_broken(c, a);
     for (int v = 0; v < c->n->var_count; v++)
-        if (a->coef[v]) sum = add_i64(c, sum, mul_i64(c, c->var[v], a->coef[v]));
+        if (a->coef[v] && !(broken && (v == c->lane_var || v == c->s->group_var)))
+            sum = add_i64(c, sum, mul_i64(c, c->var[v], a->coef[v]));
     return sum;
 }
 
 static int64_t lane_step(const lower_t *c, const veer_fx_affine_t *a) {
-    return c->lane_var < 0 ? 0 : a->coef[c->lane_var];
+    return c->lane_var < 0 || is_broken(c, a) ? 0 : a->coef[c->lane_var];
+}
+
+/* What each lane adds to the base; NULL where nothing. */
+static val_t lane_offsets(lower_t *c, const veer_fx_affine_t *a) {
+    int64_t step = lane_step(c, a);
+    if (step) return mul_i64(c, veer_emit_iota(c->e->i64, c->lanes), step);
+    if (!is_broken(c, a)) return NULL;
+    val_t group = add_i64(c, c->group_of, c->first_group);
+    return add_i64(c, mul_i64(c, group, a->coef[c->s->group_var]), mul_i64(c, c->within, a->coef[c->lane_var]));
 }
 
 /* Scalar, or a vector where it varies along the lanes. */
 static val_t affine_value(lower_t *c, const veer_fx_affine_t *a) {
-    val_t base = affine_base(c, a);
-    int64_t step = lane_step(c, a);
-    return step ? add_i64(c, base, mul_i64(c, veer_emit_iota(c->e->i64, c->lanes), step)) : base;
+    val_t base = affine_base(c, a), lanes = lane_offsets(c, a);
+    return lanes ? add_i64(c, base, lanes) : base;
 }
 
 /* ---- masks ---- NULL means true */
@@ -113,13 +132,20 @@ static val_t load_run(lower_t *c, veer_dtype_t d, val_t base, val_t offset, val_
     return veer_emit_intrinsic(c->e, "llvm.masked.load", (LLVMTypeRef[]){type, c->e->ptr}, 2, args, 4);
 }
 
+static val_t all_lanes(lower_t *c) {
+    return LLVMConstAllOnes(LLVMVectorType(c->e->i1, c->lanes));
+}
+
 static val_t load_scattered(lower_t *c, veer_dtype_t d, val_t base, val_t offsets, val_t mask) {
     LLVMTypeRef type = LLVMVectorType(veer_fx_memory_type(c->e, d), c->lanes);
     val_t addresses = element_address(c, d, base, veer_emit_splat(c->e, offsets, c->lanes));
-    val_t all = LLVMConstAllOnes(LLVMVectorType(c->e->i1, c->lanes));
     val_t args[] = {addresses, LLVMConstInt(c->e->i32, align_of(d), 0),
-                    mask ? veer_emit_splat(c->e, mask, c->lanes) : all, LLVMConstNull(type)};
+                    mask ? veer_emit_splat(c->e, mask, c->lanes) : all_lanes(c), LLVMConstNull(type)};
     return veer_emit_intrinsic(c->e, "llvm.masked.gather", (LLVMTypeRef[]){type, LLVMTypeOf(addresses)}, 2, args, 4);
+}
+
+static val_t slot_address(lower_t *c, int64_t slot, val_t at) {
+    return element_address(c, VEER_DTYPE_F32, c->k->jit->scratch, add_i64(c, veer_emit_i64(c->e, slot), at));
 }
 
 static val_t load(lower_t *c, const veer_fx_point_t *p) {
@@ -133,17 +159,26 @@ static val_t load(lower_t *c, const veer_fx_point_t *p) {
             lanes = lanes ? add_i64(c, lanes, v) : v;
     }
     val_t guard = guard_value(c, p->guard), v;
-    bool vector = step || lanes || (guard && veer_emit_lanes(guard) > 1);
+    bool vector = step || lanes || is_broken(c, &p->at) || (guard && veer_emit_lanes(guard) > 1);
     if (!vector)
         v = load_scalar(c, p->dtype, base, offset, guard);
     else if (step == 1 && !lanes)
         v = load_run(c, p->dtype, base, offset, and_masks(c, c->mask, guard));
     else {
-        if (step) offset = add_i64(c, offset, mul_i64(c, veer_emit_iota(c->e->i64, c->lanes), step));
+        val_t along = lane_offsets(c, &p->at);
+        if (along) offset = add_i64(c, offset, along);
         if (lanes) offset = add_i64(c, offset, lanes);
         v = load_scattered(c, p->dtype, base, offset, and_masks(c, c->mask, guard));
     }
     return veer_fx_from_memory(c->e, p->dtype, v);
+}
+
+/* The lanes that have a value of their own to store: of a group's lanes only the first, where the result has no more.
+ */
+static val_t store_mask(lower_t *c, const veer_fx_store_t *s) {
+    if (c->unit <= 1 || s->vars >> c->lane_var & 1) return c->mask;
+    return and_masks(c, c->mask,
+                     LLVMBuildICmp(c->e->builder, LLVMIntEQ, c->within, LLVMConstNull(LLVMTypeOf(c->within)), ""));
 }
 
 static void store(lower_t *c, const veer_fx_store_t *s) {
@@ -153,7 +188,7 @@ static void store(lower_t *c, const veer_fx_store_t *s) {
     int64_t step = lane_step(c, &s->at);
     LLVMTypeRef memory = veer_fx_memory_type(c->e, d);
     v = veer_fx_to_memory(c->e, d, v);
-    if (!step) {
+    if (!step && !is_broken(c, &s->at)) {
         assert(veer_emit_lanes(v) == 1);
         LLVMSetAlignment(LLVMBuildStore(c->e->builder, v, element_address(c, d, base, offset)), align_of(d));
         return;
@@ -161,15 +196,16 @@ static void store(lower_t *c, const veer_fx_store_t *s) {
     v = veer_emit_splat(c->e, v, c->lanes);
     LLVMTypeRef type = LLVMVectorType(memory, c->lanes);
     val_t align = LLVMConstInt(c->e->i32, align_of(d), 0);
-    val_t all = LLVMConstAllOnes(LLVMVectorType(c->e->i1, c->lanes)), mask = c->mask ? c->mask : all;
-    if (step == 1 && !c->mask)
+    val_t mask = store_mask(c, s);
+    if (step == 1 && !mask)
         LLVMSetAlignment(LLVMBuildStore(c->e->builder, v, element_address(c, d, base, offset)), align_of(d));
     else if (step == 1) {
         val_t args[] = {v, element_address(c, d, base, offset), align, mask};
         veer_emit_intrinsic(c->e, "llvm.masked.store", (LLVMTypeRef[]){type, c->e->ptr}, 2, args, 4);
     } else {
-        offset = add_i64(c, offset, mul_i64(c, veer_emit_iota(c->e->i64, c->lanes), step));
-        val_t addresses = element_address(c, d, base, offset), args[] = {v, addresses, align, mask};
+        offset = add_i64(c, offset, lane_offsets(c, &s->at));
+        val_t addresses = element_address(c, d, base, offset);
+        val_t args[] = {v, addresses, align, mask ? mask : all_lanes(c)};
         veer_emit_intrinsic(c->e, "llvm.masked.scatter", (LLVMTypeRef[]){type, LLVMTypeOf(addresses)}, 2, args, 4);
     }
 }
@@ -242,7 +278,7 @@ static val_t noise(lower_t *c, const veer_fx_point_t *p) {
     val_t step = LLVMBuildTrunc(e->builder, in[2], e->i32, ""), sample = add_i64(c, affine_value(c, &p->at2), in[1]);
     sample = LLVMBuildTrunc(e->builder, sample, veer_emit_type_like(sample, e->i32), "");
     bool aligned = lane_step(c, &p->at) == 1 && lane_step(c, &p->at2) == 0 && c->lanes % 4 == 0 && c->lanes > 4 &&
-                   p->at.c % 4 == 0;
+                   p->at.c % 4 == 0 && !c->unit;
     for (int v = 0; v < c->n->var_count; v++) aligned = aligned && (v == c->lane_var || p->at.coef[v] % 4 == 0);
     if (aligned) return veer_vrandom_run(e, affine_base(c, &p->at), c->lanes, sample, step, p->i, key);
     val_t element = affine_value(c, &p->at);
@@ -251,7 +287,16 @@ static val_t noise(lower_t *c, const veer_fx_point_t *p) {
     return veer_vrandom_any(e, veer_emit_splat(e, element, lanes), sample, step, p->i, key);
 }
 
-static val_t compute(lower_t *c, const veer_fx_point_t *p) {
+/* A reduction's value for the groups of the lanes; for all groups alike before lanes are open. */
+static val_t group_value(lower_t *c, int point) {
+    val_t base = slot_address(c, c->s->slots[point].values, veer_emit_i64(c->e, 0));
+    if (!c->unit) return load_scalar(c, VEER_DTYPE_F32, base, veer_emit_i64(c->e, 0), NULL);
+    if (c->unit == 1) return load_run(c, VEER_DTYPE_F32, base, c->lane_at, NULL);
+    return load_scattered(c, VEER_DTYPE_F32, base, c->group_of, NULL);
+}
+
+static val_t compute(lower_t *c, int point) {
+    const veer_fx_point_t *p = &c->n->points[point];
     switch (p->kind) {
     case VEER_PT_LOAD: return load(c, p);
     case VEER_PT_CONST: return veer_fx_constant(c->e, p->dtype, p->bits);
@@ -269,6 +314,8 @@ static val_t compute(lower_t *c, const veer_fx_point_t *p) {
     case VEER_PT_FOLD: return folded_index(c, p);
     case VEER_PT_NOISE: return noise(c, p);
     case VEER_PT_REDUCE:
+        if (c->s->group_var >= 0) return group_value(c, point);
+        break;
     case VEER_PT_ARG_MAX: break; /* its sweep has put the value there */
     }
     assert(0 && "a reduction is used before its sweep");
@@ -294,9 +341,11 @@ static const veer_fx_kept_t *kept_in_sweep(const lower_t *c, int point) {
 }
 
 static val_t kept_address(lower_t *c, const veer_fx_kept_t *kept) {
-    veer_fx_affine_t at = {.c = kept->offset_bytes / 4};
-    memcpy(at.coef, c->kept_strides, sizeof at.coef);
-    return element_address(c, VEER_DTYPE_F32, c->k->jit->scratch, affine_base(c, &at));
+    val_t at = veer_emit_i64(c->e, kept->offset_bytes / 4);
+    for (int v = 0; v < c->n->var_count; v++)
+        if (c->kept_strides[v])
+            at = add_i64(c, at, mul_i64(c, c->unit && v == c->lane_var ? c->lane_at : c->var[v], c->kept_strides[v]));
+    return element_address(c, VEER_DTYPE_F32, c->k->jit->scratch, at);
 }
 
 static val_t value_of(lower_t *c, int point) {
@@ -308,7 +357,7 @@ static val_t value_of(lower_t *c, int point) {
         v = LLVMBuildLoad2(c->e->builder, veer_emit_vector(c->e->f32, c->lanes), kept_address(c, kept), "");
         LLVMSetAlignment(v, 4);
     } else {
-        v = compute(c, p);
+        v = compute(c, point);
         if (kept) {
             v = veer_emit_splat(c->e, v, c->lanes);
             LLVMSetAlignment(LLVMBuildStore(c->e->builder, v, kept_address(c, kept)), 4);
@@ -509,6 +558,13 @@ static void sweep_body(lower_t *c) {
         if (c->n->stores[i].vars & w->vars || !w->vars) store(c, &c->n->stores[i]);
 }
 
+/* Results of one value per row, in a sweep that has variables. */
+static void store_row_results(lower_t *c) {
+    const veer_fx_sweep_t *w = &c->s->sweeps[c->sweep];
+    for (int i = 0; i < c->n->store_count; i++)
+        if (!(c->n->stores[i].vars & w->vars)) store(c, &c->n->stores[i]);
+}
+
 static void open_var(lower_t *c, int v, val_t value) {
     c->var[v] = value;
     c->open |= 1u << v;
@@ -669,19 +725,11 @@ static void tile_loops(lower_t *c, const veer_fx_sweep_t *w) {
     c->lanes = 1;
 }
 
-static void sweep_loops(lower_t *c, int depth) {
-    const veer_fx_sweep_t *w = &c->s->sweeps[c->sweep];
-    if (depth == w->var_count) {
-        sweep_body(c);
-        return;
-    }
-    for_targets(c, hoist);
-    int v = w->order[depth];
-    if (v == w->lane_var) {
-        lane_loops(c, w);
-        return;
-    }
-    veer_emit_loop_t loop = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, c->n->extent[v]), 1);
+static void sweep_loops(lower_t *c, int depth);
+
+static void sweep_run(lower_t *c, int depth, val_t begin, val_t end) {
+    int v = c->s->sweeps[c->sweep].order[depth];
+    veer_emit_loop_t loop = veer_emit_loop_begin(c->e, begin, end, 1);
     int mark = c->undo_count;
     open_var(c, v, loop.i);
     sweep_loops(c, depth + 1);
@@ -690,23 +738,144 @@ static void sweep_loops(lower_t *c, int depth) {
     veer_emit_loop_end(c->e, &loop);
 }
 
+/* The innermost loop of a reduction with groups in lanes, with sums of its own for every so many positions. */
+static void sweep_blocks(lower_t *c, int depth, int64_t extent) {
+    enum { BLOCK = 256 };
+    if (extent <= 2 * BLOCK) {
+        begin_partial(c);
+        sweep_run(c, depth, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, extent));
+        end_partial(c);
+        return;
+    }
+    veer_emit_loop_t blocks = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, extent), BLOCK);
+    begin_partial(c);
+    val_t reach = LLVMBuildAdd(c->e->builder, blocks.i, veer_emit_i64(c->e, BLOCK), "");
+    sweep_run(c, depth, blocks.i, smaller(c, reach, extent));
+    end_partial(c);
+    veer_emit_loop_end(c->e, &blocks);
+}
+
+static void sweep_loops(lower_t *c, int depth) {
+    const veer_fx_sweep_t *w = &c->s->sweeps[c->sweep];
+    if (depth == w->var_count) {
+        sweep_body(c);
+        return;
+    }
+    for_targets(c, hoist);
+    int v = w->order[depth];
+    int64_t extent = c->n->extent[v];
+    if (v == w->lane_var)
+        lane_loops(c, w);
+    else if (w->unit && w->level != INT_MAX && depth == w->var_count - 1)
+        sweep_blocks(c, depth, extent);
+    else
+        sweep_run(c, depth, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, extent));
+}
+
+/* ---- groups in lanes ---- */
+static void open_groups(lower_t *c, const veer_fx_sweep_t *w, val_t at) {
+    c->lane_at = at;
+    if (w->unit == 1) {
+        open_var(c, c->s->group_var, add_i64(c, c->first_group, at));
+        return;
+    }
+    open_var(c, c->s->group_var, c->first_group);
+    open_var(c, w->lane_var, at);
+    val_t lane = veer_emit_splat(c->e, LLVMBuildTrunc(c->e->builder, at, c->e->i32, ""), c->lanes);
+    lane = LLVMBuildAdd(c->e->builder, lane, veer_emit_iota(c->e->i32, c->lanes), "");
+    val_t unit = veer_emit_like_int(c->e, lane, w->unit);
+    LLVMTypeRef wide = veer_emit_type_like(lane, c->e->i64);
+    c->group_of = LLVMBuildZExt(c->e->builder, LLVMBuildUDiv(c->e->builder, lane, unit, ""), wide, "");
+    c->within = LLVMBuildZExt(c->e->builder, LLVMBuildURem(c->e->builder, lane, unit, ""), wide, "");
+}
+
+static void write_sums(lower_t *c) {
+    for (int i = 0; i < c->n->point_count; i++) {
+        if (!in_sweep(c, i)) continue;
+        int64_t slot = c->unit == 1 ? c->s->slots[i].values : c->s->slots[i].sums;
+        val_t v = LLVMBuildLoad2(c->e->builder, LLVMGetAllocatedType(c->sums[i]), c->sums[i], "");
+        LLVMSetAlignment(LLVMBuildStore(c->e->builder, v, slot_address(c, slot, c->lane_at)), 4);
+    }
+}
+
+/* All positions of one vector of lanes. */
+static void group_body(lower_t *c, const veer_fx_sweep_t *w, val_t at, val_t mask) {
+    int mark = c->undo_count;
+    uint32_t open = c->open;
+    c->mask = mask, c->unit = w->unit;
+    open_groups(c, w, at);
+    if (w->level != INT_MAX)
+        begin_accumulators(c);
+    else if (w->vars)
+        store_row_results(c);
+    sweep_loops(c, 0);
+    if (w->level != INT_MAX) write_sums(c);
+    c->mask = NULL, c->unit = 0, c->open = open;
+    close_scope(c, mark);
+}
+
+static void group_loops(lower_t *c, const veer_fx_sweep_t *w) {
+    int64_t count = c->s->group_block * w->unit, full = count / w->lanes * w->lanes;
+    c->lane_var = w->lane_var, c->lanes = (unsigned)w->lanes;
+    if (full == w->lanes)
+        group_body(c, w, veer_emit_i64(c->e, 0), NULL);
+    else if (full) {
+        veer_emit_loop_t loop = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, full), w->lanes);
+        group_body(c, w, loop.i, NULL);
+        veer_emit_loop_end(c->e, &loop);
+    }
+    if (full < count) group_body(c, w, veer_emit_i64(c->e, full), tail_mask(c, count - full, c->lanes));
+    c->lane_var = -1, c->lanes = 1;
+}
+
+/* values[g] from sums[g unit ...], a vector of groups at a time. */
+static void combine_lanes(lower_t *c, int point, int64_t unit, val_t first, val_t mask) {
+    const veer_fx_point_t *p = &c->n->points[point];
+    const veer_fx_slot_t *slot = &c->s->slots[point];
+    val_t sum = NULL, at = add_i64(c, first, veer_emit_iota(c->e->i64, c->lanes));
+    at = mul_i64(c, at, unit);
+    for (int64_t j = 0; j < unit; j++) {
+        val_t base = slot_address(c, slot->sums, veer_emit_i64(c->e, j));
+        val_t v = load_scattered(c, VEER_DTYPE_F32, base, at, mask);
+        sum = sum ? veer_fx_combine(c->e, p->op, p->dtype, sum, v) : v;
+    }
+    LLVMSetAlignment(LLVMBuildStore(c->e->builder, sum, slot_address(c, slot->values, first)), 4);
+}
+
+static void combine_groups(lower_t *c, const veer_fx_sweep_t *w) {
+    int64_t groups = c->s->group_block;
+    if (w->unit == 1) return;
+    for (c->lanes = 2; c->lanes < groups && c->lanes < 16;) c->lanes *= 2;
+    veer_emit_loop_t loop =
+        veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, groups), (int64_t)c->lanes);
+    val_t mask = groups % c->lanes ? lanes_below(c, groups, loop.i) : NULL;
+    for (int i = 0; i < c->n->point_count; i++)
+        if (in_sweep(c, i)) combine_lanes(c, i, w->unit, loop.i, mask);
+    veer_emit_loop_end(c->e, &loop);
+    c->lanes = 1;
+}
+
 static void run_sweep(lower_t *c, int sweep) {
     const veer_fx_sweep_t *w = &c->s->sweeps[sweep];
     c->sweep = sweep;
     veer_fx_kept_strides(c->s, w, c->kept_strides);
-    if (w->level != INT_MAX)
+    if (c->s->group_var < 0 && w->level != INT_MAX)
         begin_accumulators(c);
-    else if (w->vars)
-        for (int i = 0; i < c->n->store_count; i++) /* results of one value per row */
-            if (!(c->n->stores[i].vars & w->vars)) store(c, &c->n->stores[i]);
+    else if (c->s->group_var < 0 && w->vars)
+        store_row_results(c);
     for_targets(c, hoist); /* row values stay for the sweeps behind */
     int mark = c->undo_count;
-    if (c->s->tile_var >= 0)
+    if (w->unit)
+        group_loops(c, w);
+    else if (c->s->tile_var >= 0)
         tile_loops(c, w);
     else
         sweep_loops(c, 0);
     close_scope(c, mark);
-    if (w->level != INT_MAX) end_accumulators(c);
+    if (w->unit && w->level != INT_MAX)
+        combine_groups(c, w);
+    else if (w->level != INT_MAX)
+        end_accumulators(c);
 }
 
 /* ---- items ---- */
@@ -729,6 +898,10 @@ static void decode_item(lower_t *c, val_t item) {
         if (extent % lanes)
             c->mask = LLVMBuildICmp(c->e->builder, LLVMIntSLT, veer_emit_iota(c->e->i64, c->lanes),
                                     veer_emit_splat(c->e, left, c->lanes), "");
+    }
+    if (s->group_var >= 0) { /* the variable itself is opened with the lanes */
+        item = take_digit(c, item, c->n->extent[s->group_var] / s->group_block, &digit);
+        c->first_group = mul_i64(c, digit, s->group_block);
     }
     int cut = s->tile_var >= 0 ? s->tile_var : s->block_var;
     if (cut >= 0) {

@@ -50,12 +50,16 @@ static int best_var(const veer_fx_nest_t *n, uint32_t vars, const double votes[V
     return best;
 }
 
+static int several_registers(const veer_fx_schedule_t *s) {
+    return s->weight <= 24 ? 4 : s->weight <= 64 ? 2 : 1;
+}
+
 /* Several registers per value hide latency where the body is cheap; none where lanes would idle. */
 static int choose_lanes(const veer_fx_schedule_t *s, int64_t extent, int native) {
     bool noise = false;
     for (int i = 0; i < s->nest->point_count; i++)
         noise = noise || (s->live[i] && s->nest->points[i].kind == VEER_PT_NOISE);
-    int lanes = native * (s->weight <= 24 ? 4 : s->weight <= 64 ? 2 : 1);
+    int lanes = native * several_registers(s);
     if (noise) lanes = 4 * native;
     int64_t ideal = (extent + native - 1) / native * native;
     while (lanes > native && ((extent + lanes - 1) / lanes * lanes) * 4 > ideal * 5) lanes /= 2;
@@ -108,6 +112,7 @@ static void schedule_rows(veer_fx_schedule_t *s, const double votes[VEER_FX_MAX_
             s->rows[s->row_count++] = v;
             s->items *= n->extent[v];
         }
+    if (s->row_lane_var < 0 && veer_fx_schedule_groups(s, native, several_registers(s))) return;
     if (s->row_lane_var >= 0) s->items *= (n->extent[row] + s->row_lanes - 1) / s->row_lanes;
     for (int i = 0; i < s->sweep_count; i++) {
         veer_fx_sweep_t *w = &s->sweeps[i];
@@ -211,6 +216,10 @@ static void sweep_needs(const veer_fx_schedule_t *s, const veer_fx_sweep_t *w, b
 int64_t veer_fx_kept_strides(const veer_fx_schedule_t *s, const veer_fx_sweep_t *w, int64_t strides[VEER_FX_MAX_VARS]) {
     int64_t stride = s->row_lanes;
     memset(strides, 0, VEER_FX_MAX_VARS * sizeof *strides);
+    if (w->unit) {
+        strides[w->lane_var] = 1;
+        stride = (s->group_block * w->unit + w->lanes - 1) / w->lanes * w->lanes;
+    }
     for (int i = w->var_count - 1; i >= 0; i--) {
         int v = w->order[i];
         int64_t extent = s->nest->extent[v];
@@ -285,7 +294,7 @@ static bool check_work(const veer_fx_schedule_t *s) {
 
 bool veer_fx_schedule_init(veer_fx_schedule_t *s, veer_fx_nest_t *n, int native_lanes) {
     *s = (veer_fx_schedule_t){
-        .nest = n, .row_lane_var = -1, .row_lanes = 1, .block_var = -1, .tile_var = -1, .items = 1};
+        .nest = n, .row_lane_var = -1, .row_lanes = 1, .group_var = -1, .block_var = -1, .tile_var = -1, .items = 1};
     s->live = veer_arena_array(n->region->arena, (size_t)n->point_count + 1, sizeof *s->live);
     s->tiled = veer_arena_array(n->region->arena, (size_t)n->point_count + 1, sizeof *s->tiled);
     if (!s->live || !s->tiled) return n->region->out_of_memory = true, false;
@@ -302,5 +311,5 @@ bool veer_fx_schedule_init(veer_fx_schedule_t *s, veer_fx_nest_t *n, int native_
         schedule_elements(s, votes, native_lanes);
     else
         schedule_rows(s, votes, native_lanes);
-    return s->sweep_count == 1 || keep_values(s);
+    return !n->region->out_of_memory && (s->sweep_count == 1 || keep_values(s));
 }

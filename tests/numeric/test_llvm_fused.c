@@ -152,6 +152,7 @@ static int run_kernel(const suite_t *s, const case_t *c, void **bufs, int shares
     int result = 0;
     int64_t items = c->kernel.work_items;
     void *scratch = veer_alloc(veer_allocator_system(), c->kernel.scratch_bytes + 1);
+    memset(scratch, 0xFF, c->kernel.scratch_bytes); /* NaNs: what idle lanes read of it must not matter */
     for (int share = shares - 1; share >= 0; share--) {
         veer_kernel_args_t args = {.buf = bufs, .begin = items * share / shares, .end = items * (share + 1) / shares};
         args.scratch = scratch, args.threads = shares, args.thread = share;
@@ -161,9 +162,22 @@ static int run_kernel(const suite_t *s, const case_t *c, void **bufs, int shares
     return result;
 }
 
+static unsigned char *guarded_memory(size_t bytes) {
+    unsigned char *memory = malloc(bytes + 2 * GUARD);
+    assert_non_null(memory);
+    return memset(memory, 0xA5, bytes + 2 * GUARD);
+}
+
+static void check_guards(const case_t *c, int result, const unsigned char *memory, size_t bytes) {
+    for (int k = 0; k < GUARD; k++)
+        if (memory[k] != 0xA5 || memory[GUARD + bytes + (size_t)k] != 0xA5)
+            fail_msg("%s: writes outside result %d", c->name, result);
+}
+
 static void run_case(suite_t *s, const case_t *c) {
     veer_tensor_t in[MAX_IO], want[MAX_IO];
-    void *bufs[2 * MAX_IO] = {0}, *guarded[MAX_IO], *first[MAX_IO];
+    void *bufs[2 * MAX_IO] = {0};
+    unsigned char *guarded[MAX_IO], *first[MAX_IO];
     int arg_count = veer_region_arg_count(c->g, veer_func_body(c->g, c->func));
     int in_count = veer_node_in_count(c->g, c->node), out_count = veer_node_out_count(c->g, c->node);
     for (int i = 0; i < arg_count; i++) {
@@ -178,32 +192,28 @@ static void run_case(suite_t *s, const case_t *c) {
         const void *data = veer_value_const_data(c->g, v);
         bufs[i] = data ? (void *)(uintptr_t)data : in[veer_value_def_index(c->g, v)].data;
     }
-    for (int shares = 1; shares <= 3; shares += 2)
-        for (int i = 0; i < out_count + 1; i++) {
-            if (i == out_count) {
-                int result = run_kernel(s, c, bufs, shares);
-                if (result) fail_msg("%s: kernel gives %d", c->name, result);
-                continue;
-            }
-            size_t bytes = veer_type_bytes(&want[i].type);
-            unsigned char *memory = malloc(bytes + 2 * GUARD);
-            memset(memory, 0xA5, bytes + 2 * GUARD);
-            bufs[in_count + i] = memory + GUARD;
-            if (shares == 1)
-                first[i] = memory;
-            else
-                guarded[i] = memory;
+    static const int shares[] = {1, 2, 3, 8};
+    for (int k = 0; k < 4; k++) {
+        for (int i = 0; i < out_count; i++) {
+            guarded[i] = guarded_memory(veer_type_bytes(&want[i].type));
+            bufs[in_count + i] = guarded[i] + GUARD;
         }
+        int result = run_kernel(s, c, bufs, shares[k]);
+        if (result) fail_msg("%s: kernel gives %d", c->name, result);
+        for (int i = 0; i < out_count; i++) {
+            size_t bytes = veer_type_bytes(&want[i].type);
+            check_guards(c, i, guarded[i], bytes);
+            if (k && memcmp(guarded[i] + GUARD, first[i] + GUARD, bytes))
+                fail_msg("%s: depends on the shares", c->name);
+            if (k)
+                free(guarded[i]);
+            else
+                first[i] = guarded[i];
+        }
+    }
     for (int i = 0; i < out_count; i++) {
-        size_t bytes = veer_type_bytes(&want[i].type);
-        const unsigned char *memory = guarded[i];
-        for (int k = 0; k < GUARD; k++)
-            if (memory[k] != 0xA5 || memory[GUARD + bytes + (size_t)k] != 0xA5)
-                fail_msg("%s: writes outside result %d", c->name, i);
-        compare(c, i, want[i].type, memory + GUARD, want[i].data);
-        if (memcmp(memory + GUARD, (unsigned char *)first[i] + GUARD, bytes))
-            fail_msg("%s: depends on the shares", c->name);
-        free(guarded[i]), free(first[i]);
+        compare(c, i, want[i].type, first[i] + GUARD, want[i].data);
+        free(first[i]);
         veer_free(veer_allocator_system(), want[i].data);
     }
     for (int i = 0; i < arg_count; i++) veer_free(veer_allocator_system(), in[i].data);
@@ -503,6 +513,79 @@ static void norms_with_channels_last(void **state) {
         veer_named_attr_t attrs[] = {
             VEER_INT("groups", i < 10 ? 2 : d[3]), VEER_FLOAT("eps", 1e-5), VEER_INT("channels_last", 1), {0}};
         finish_value(s, &b, veer_build(&b, VEER_OP_GROUP_NORM, in, i / 5 % 2 ? 3 : 1, attrs));
+    }
+    run_all(s);
+}
+
+/* Groups whose channels fill registers evenly and not, groups of one or many channels, few and many positions. */
+static const int64_t GROUPED[][5] = {/* N, H, W, C, groups */
+                                     {1, 8, 8, 192, 32}, {2, 4, 4, 64, 32}, {1, 5, 3, 21, 7},   {3, 3, 3, 10, 5},
+                                     {1, 7, 5, 96, 4},   {2, 2, 3, 36, 3},  {1, 23, 31, 48, 8}, {1, 4, 4, 66, 11},
+                                     {2, 3, 4, 144, 8},  {1, 6, 6, 13, 1},  {1, 2, 2, 40, 20},  {2, 9, 1, 90, 30}};
+enum { GROUPED_COUNT = sizeof GROUPED / sizeof *GROUPED };
+
+static veer_value_t group_norm_last(veer_builder_t *b, veer_value_t x, veer_value_t scale, veer_value_t bias,
+                                    int64_t groups) {
+    veer_named_attr_t attrs[] = {
+        VEER_INT("groups", groups), VEER_FLOAT("eps", 1e-5), VEER_INT("channels_last", 1), {0}};
+    return veer_build(b, VEER_OP_GROUP_NORM, VEER_IN(x, scale, bias), attrs);
+}
+
+static void groups_in_lanes(void **state) {
+    suite_t *s = *state;
+    for (int i = 0; i < 2 * GROUPED_COUNT; i++) { /* with scale and shift per sample and silu; a residual in front */
+        const int64_t *d = GROUPED[i % GROUPED_COUNT];
+        veer_builder_t b = begin(s, "group_norm with channels last, scale and shift, silu", 2e-5, 1e-5);
+        veer_type_t t = VEER_TYPE(VEER_DTYPE_F32, d[0], d[1], d[2], d[3]), c = VEER_TYPE(VEER_DTYPE_F32, d[3]);
+        veer_type_t per_sample = VEER_TYPE(VEER_DTYPE_F32, d[0], 1, 1, d[3]);
+        veer_value_t in[] = {arg(s, t), arg(s, t), arg(s, c), arg(s, c), arg(s, per_sample), arg(s, per_sample)};
+        fused_t f = begin_fused(s, &b, in, 6);
+        veer_value_t x = i < GROUPED_COUNT ? f.in[0] : veer_tanh(&f.body, veer_add(&f.body, f.in[0], f.in[1]));
+        veer_value_t y = group_norm_last(&f.body, x, f.in[2], f.in[3], d[4]);
+        y = veer_silu(&f.body, veer_add(&f.body, veer_mul(&f.body, y, veer_add_c(&f.body, f.in[4], 1)), f.in[5]));
+        veer_value_t out[] = {y, x};
+        finish_fused(s, &b, &f, out, i < GROUPED_COUNT ? 1 : 2);
+    }
+    for (int i = 0; i < 2 * GROUPED_COUNT; i++) { /* sums alone, of [N, S, G, C/G] and with what is behind them */
+        const int64_t *d = GROUPED[i % GROUPED_COUNT];
+        bool keep = i < GROUPED_COUNT;
+        veer_builder_t b = begin(s, "sums of groups", 2e-5, 1e-5);
+        veer_value_t in[] = {arg(s, VEER_TYPE(VEER_DTYPE_F32, d[0], d[1] * d[2], d[4], d[3] / d[4]))};
+        fused_t f = begin_fused(s, &b, in, 1);
+        veer_op_t op = (veer_op_t[]){VEER_OP_REDUCE_MEAN, VEER_OP_REDUCE_MAX, VEER_OP_REDUCE_MIN}[i % 3];
+        veer_value_t sum = veer_reduce(&f.body, op, veer_mul(&f.body, f.in[0], f.in[0]), (int64_t[]){1, 3}, 2, keep);
+        veer_value_t y = veer_rsqrt(&f.body, veer_add_c(&f.body, sum, 1));
+        finish_fused(s, &b, &f, &y, 1);
+    }
+    run_all(s);
+}
+
+/* d loss/dx of silu(scale * group_norm(x) + ...) with channels last, spelled out as passes/gradient.c does. */
+static veer_value_t group_norm_backward(veer_builder_t *k, const veer_value_t *in, const int64_t *d) {
+    int64_t split[] = {d[0], d[1] * d[2], d[4], d[3] / d[4]}, all[] = {d[0], d[1], d[2], d[3]}, axes[] = {1, 3};
+    veer_value_t x = veer_reshape(k, in[0], 4, split);
+    x = veer_sub(k, x, veer_reduce(k, VEER_OP_REDUCE_MEAN, x, axes, 2, true));
+    veer_value_t variance = veer_reduce(k, VEER_OP_REDUCE_MEAN, veer_mul(k, x, x), axes, 2, true);
+    veer_value_t rstd = veer_rsqrt(k, veer_add_c(k, variance, 1e-5)), xhat = veer_mul(k, x, rstd);
+    veer_value_t h = veer_mul(k, veer_reshape(k, xhat, 4, all), in[2]), sig = veer_sigmoid(k, h);
+    veer_value_t slope = veer_mul(k, sig, veer_add_c(k, veer_mul(k, h, veer_rsub_c(k, sig, 1)), 1));
+    veer_value_t dy = veer_reshape(k, veer_mul(k, veer_mul(k, in[1], slope), in[2]), 4, split);
+    veer_value_t along = veer_reduce(k, VEER_OP_REDUCE_MEAN, veer_mul(k, dy, xhat), axes, 2, true);
+    veer_value_t mean = veer_reduce(k, VEER_OP_REDUCE_MEAN, dy, axes, 2, true);
+    veer_value_t dx = veer_mul(k, rstd, veer_sub(k, veer_sub(k, dy, mean), veer_mul(k, xhat, along)));
+    return veer_reshape(k, dx, 4, all);
+}
+
+static void groups_in_lanes_backward(void **state) {
+    suite_t *s = *state;
+    for (int i = 0; i < GROUPED_COUNT; i++) {
+        const int64_t *d = GROUPED[i];
+        veer_builder_t b = begin(s, "group_norm with channels last, backward", 5e-5, 2e-5);
+        veer_type_t t = VEER_TYPE(VEER_DTYPE_F32, d[0], d[1], d[2], d[3]);
+        veer_value_t in[] = {arg(s, t), arg(s, t), arg(s, VEER_TYPE(VEER_DTYPE_F32, d[3]))};
+        fused_t f = begin_fused(s, &b, in, 3);
+        veer_value_t dx = group_norm_backward(&f.body, f.in, d);
+        finish_fused(s, &b, &f, &dx, 1);
     }
     run_all(s);
 }
@@ -978,6 +1061,8 @@ int main(void) {
         T(softmaxes),
         T(norms),
         T(norms_with_channels_last),
+        T(groups_in_lanes),
+        T(groups_in_lanes_backward),
         T(row_regions),
         T(moves),
         T(gathers),
