@@ -10,8 +10,8 @@
  * stood and nothing that feeds the cluster comes later: no cycle can arise.
  * 2. One sweep over memory: every member has the elements of the root's rows. A producer with fewer elements than its
  * reader (a broadcast operand) joins only where computing it again for every element is cheap; a scalar always may.
- * 3. Reductions of one cluster run along the same rows: the elements in front of the reduced axes must agree in number,
- * and the reduced axes must be the last ones. What they give is computed once per row.
+ * 3. Reductions of one cluster run along the same rows: what they keep must agree in number. Which axes they reduce is
+ * the target's to judge. What they give is computed once per row.
  * 4. Movement that the kernel's index arithmetic hides (reshape, broadcast, slice, a transpose that keeps the last
  * axis) may join, but is never the root.
  * 5. The target has the last word. A node that it declines alone joins nothing. Where it declines a cluster, smaller
@@ -78,7 +78,7 @@ static bool is_pointwise(const veer_graph_t *g, veer_node_t n) {
     return veer_op_has(op, VEER_ELEMENTWISE) || op == VEER_OP_NOISE;
 }
 
-/* Rows of a reduction or norm whose reduced axes are the last ones; 0 where n is none. */
+/* Rows of a reduction or norm: what it keeps; 0 where n is none. */
 static int64_t rows_of(const veer_graph_t *g, veer_node_t n) {
     veer_op_t op = veer_node_op(g, n);
     bool reduction = veer_op_has(op, VEER_REDUCTION) && op != VEER_OP_ARG_MAX;
@@ -91,13 +91,11 @@ static int64_t rows_of(const veer_graph_t *g, veer_node_t n) {
         bool last = op == VEER_OP_LAYER_NORM || op == VEER_OP_RMS_NORM || axis == x->rank - 1;
         return last ? veer_type_count_range(x, 0, (int)axis) : 0;
     }
-    int count, first = x->rank;
+    int count;
     const int64_t *axes = veer_node_ints(g, n, "axes", &count);
-    unsigned reduced = 0;
-    for (int i = 0; i < count; i++)
-        if (x->dims[axes[i]] != 1) reduced |= 1u << axes[i];
-    while (first > 0 && (x->dims[first - 1] == 1 || (reduced >> (first - 1) & 1))) first--;
-    return count && reduced >> first << first == reduced ? veer_type_count_range(x, 0, first) : 0;
+    int64_t rows = veer_type_count(x);
+    for (int i = 0; i < count; i++) rows /= x->dims[axes[i]] ? x->dims[axes[i]] : 1;
+    return count ? rows : 0;
 }
 
 static bool is_cheap(const veer_graph_t *g, veer_node_t n) {
