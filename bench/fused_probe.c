@@ -76,15 +76,17 @@ static veer_type_t f32(int64_t n, int64_t c, int64_t h, int64_t w) {
     return VEER_TYPE(VEER_DTYPE_F32, n, c, h, w);
 }
 
-static void group_norm_silu(probe_t *p, const char *name, veer_type_t t) {
+static void group_norm_silu(probe_t *p, const char *name, veer_type_t t, bool channels_last) {
     begin(p, name);
-    veer_type_t channels = VEER_TYPE(VEER_DTYPE_F32, t.dims[1]);
+    veer_type_t channels = VEER_TYPE(VEER_DTYPE_F32, t.dims[channels_last ? 3 : 1]);
     veer_value_t in[] = {arg(p, t), arg(p, channels), arg(p, channels)};
     veer_node_t fused = veer_builder_fused(&p->b, "", in, 3);
     veer_region_t region = veer_node_body(p->g, fused);
     veer_builder_t k = veer_builder_at_end(p->g, region);
-    veer_value_t y = norm(&k, VEER_OP_GROUP_NORM, veer_region_arg(p->g, region, 0), veer_region_arg(p->g, region, 1),
-                          veer_region_arg(p->g, region, 2), "groups", 32);
+    for (int i = 0; i < 3; i++) in[i] = veer_region_arg(p->g, region, i);
+    veer_value_t y = veer_build(
+        &k, VEER_OP_GROUP_NORM, in, 3,
+        VEER_ATTRS(VEER_INT("groups", 32), VEER_FLOAT("eps", 1e-5), VEER_INT("channels_last", channels_last)));
     end(p, finish_fused(p, fused, &k, veer_silu(&k, y)));
 }
 
@@ -113,8 +115,13 @@ static int make_probes(probe_t *p) {
     q = begin(&p[n++], "softmax over axis 0 [256,4096]");
     x = arg(q, VEER_TYPE(VEER_DTYPE_F32, 256, 4096));
     end(q, veer_build(&q->b, VEER_OP_SOFTMAX, VEER_IN(x), VEER_ATTRS(VEER_INT("axis", 0))));
-    group_norm_silu(&p[n++], "group_norm+silu [1,192,64,64]", f32(1, 192, 64, 64));
-    group_norm_silu(&p[n++], "group_norm+silu [4,256,8,8]", f32(4, 256, 8, 8));
+    group_norm_silu(&p[n++], "group_norm+silu [1,192,64,64]", f32(1, 192, 64, 64), false);
+    group_norm_silu(&p[n++], "group_norm+silu [4,256,8,8]", f32(4, 256, 8, 8), false);
+    group_norm_silu(&p[n++], "the same, channels last", f32(4, 8, 8, 256), true);
+    group_norm_silu(&p[n++], "channels last [1,64,64,192]", f32(1, 64, 64, 192), true);
+    group_norm_silu(&p[n++], "channels last [1,32,32,384]", f32(1, 32, 32, 384), true);
+    group_norm_silu(&p[n++], "channels last [1,8,8,576]", f32(1, 8, 8, 576), true);
+    group_norm_silu(&p[n++], "channels last [16,8,8,64]", f32(16, 8, 8, 64), true);
     q = begin(&p[n++], "sum over [2,3] of [4,256,32,32]");
     end(q, veer_reduce(&q->b, VEER_OP_REDUCE_SUM, arg(q, f32(4, 256, 32, 32)), (int64_t[]){2, 3}, 2, false));
     q = begin(&p[n++], "sum over 0 of [4096,256]");

@@ -14,8 +14,9 @@
 #include <limits.h>
 
 enum {
-    MIN_POSITIONS = 4, /* per lane, or combining costs more than it saves */
-    FEW_ITEMS = 16     /* too few to share out evenly */
+    MOST_REGISTERS = 4, /* per value */
+    MIN_POSITIONS = 4,  /* per lane, or combining costs more than it saves */
+    FEW_ITEMS = 16      /* too few to share out evenly */
 };
 
 static bool runs_through(const veer_fx_affine_t *a, int g, int v, int64_t unit) {
@@ -73,7 +74,7 @@ static bool sums_only(const veer_fx_schedule_t *s) {
 
 /* The fewest groups that fill registers to six sevenths, or as full as it gets; then as many more as leave items to
  * share out, up to some registers. Always a divisor of all, so that items are alike. */
-static int64_t choose_block(int64_t groups, int64_t unit, int64_t rows, int native, int several) {
+static int64_t choose_block(int64_t groups, int64_t unit, int64_t rows, int native) {
     int64_t best = 1;
     double fullest = 0;
     for (int64_t block = 1; block <= groups && block * unit <= 16 * native; block++) {
@@ -83,16 +84,17 @@ static int64_t choose_block(int64_t groups, int64_t unit, int64_t rows, int nati
         best = block, fullest = full;
         if (full > 6.0 / 7) break;
     }
-    while (groups % (2 * best) == 0 && 2 * best * unit <= several * native && rows * groups / (2 * best) >= FEW_ITEMS)
+    while (groups % (2 * best) == 0 && 2 * best * unit <= MOST_REGISTERS * native &&
+           rows * groups / (2 * best) >= FEW_ITEMS)
         best *= 2;
     return best;
 }
 
-/* A divisor of the item's registers, at most `several`. */
+/* A divisor of the item's registers, at most `several`; a power of two: values of three registers became slow code. */
 static int choose_width(int64_t count, int native, int several) {
     int64_t vectors = (count + native - 1) / native;
     int lanes = native;
-    while (vectors % several) several--;
+    while (vectors % several) several /= 2;
     while (lanes > 2 && lanes / 2 >= count) lanes /= 2; /* never 1: the IR of lanes is vectors */
     return lanes < native ? lanes : native * several;
 }
@@ -120,17 +122,17 @@ static bool make_slots(veer_fx_schedule_t *s) {
     return true;
 }
 
-static void use_lanes(veer_fx_schedule_t *s, veer_fx_sweep_t *w, int lane_var, int native, int several) {
+static void use_lanes(veer_fx_schedule_t *s, veer_fx_sweep_t *w, int lane_var, int native) {
     const veer_fx_nest_t *n = s->nest;
     w->lane_var = lane_var;
     w->unit = lane_var == s->group_var ? 1 : n->extent[lane_var];
-    w->lanes = choose_width(s->group_block * w->unit, native, several);
+    w->lanes = choose_width(s->group_block * w->unit, native, veer_fx_sweep_registers(s, w));
     w->var_count = 0;
     for (int v = 0; v < n->var_count; v++)
         if (w->vars >> v & 1 && v != lane_var && n->extent[v] != 1) w->order[w->var_count++] = v;
 }
 
-bool veer_fx_schedule_groups(veer_fx_schedule_t *s, int native, int several) {
+bool veer_fx_schedule_groups(veer_fx_schedule_t *s, int native) {
     const veer_fx_nest_t *n = s->nest;
     int lane_vars[VEER_FX_MAX_SWEEPS], g = n->var_count - 1;
     int64_t unit = 1, rows = 1;
@@ -143,8 +145,8 @@ bool veer_fx_schedule_groups(veer_fx_schedule_t *s, int native, int several) {
     s->group_var = g, s->row_count = 0;
     for (int v = 0; v < n->var_count; v++)
         if (n->row_vars >> v & 1 && n->extent[v] != 1 && v != g) s->rows[s->row_count++] = v, rows *= n->extent[v];
-    s->group_block = choose_block(n->extent[g], unit, rows, native, several);
+    s->group_block = choose_block(n->extent[g], unit, rows, native);
     s->items = rows * (n->extent[g] / s->group_block);
-    for (int i = 0; i < s->sweep_count; i++) use_lanes(s, &s->sweeps[i], lane_vars[i], native, several);
+    for (int i = 0; i < s->sweep_count; i++) use_lanes(s, &s->sweeps[i], lane_vars[i], native);
     return make_slots(s);
 }

@@ -50,8 +50,8 @@ static int best_var(const veer_fx_nest_t *n, uint32_t vars, const double votes[V
     return best;
 }
 
-static int several_registers(const veer_fx_schedule_t *s) {
-    return s->weight <= 24 ? 4 : s->weight <= 64 ? 2 : 1;
+static int several_for(double weight) {
+    return weight <= 24 ? 4 : weight <= 64 ? 2 : 1;
 }
 
 /* Several registers per value hide latency where the body is cheap; none where lanes would idle. */
@@ -59,7 +59,7 @@ static int choose_lanes(const veer_fx_schedule_t *s, int64_t extent, int native)
     bool noise = false;
     for (int i = 0; i < s->nest->point_count; i++)
         noise = noise || (s->live[i] && s->nest->points[i].kind == VEER_PT_NOISE);
-    int lanes = native * several_registers(s);
+    int lanes = native * several_for(s->weight);
     if (noise) lanes = 4 * native;
     int64_t ideal = (extent + native - 1) / native * native;
     while (lanes > native && ((extent + lanes - 1) / lanes * lanes) * 4 > ideal * 5) lanes /= 2;
@@ -96,6 +96,34 @@ static void order_sweep(const veer_fx_schedule_t *s, veer_fx_sweep_t *w) {
     if (w->lane_var >= 0) w->order[w->var_count++] = w->lane_var;
 }
 
+static void mark_needed(const veer_fx_schedule_t *s, int point, const veer_fx_sweep_t *w, bool *needed) {
+    const veer_fx_point_t *p = &s->nest->points[point];
+    if (needed[point] || !(p->vars & w->vars) || veer_fx_is_reduction(p)) return;
+    needed[point] = true;
+    for (int i = 0; i < p->arg_count; i++) mark_needed(s, p->args[i], w, needed);
+    for (int i = 0; i < p->dynamic_count; i++) mark_needed(s, p->dynamic[i], w, needed);
+}
+
+static void sweep_needs(const veer_fx_schedule_t *s, const veer_fx_sweep_t *w, bool *needed) {
+    const veer_fx_nest_t *n = s->nest;
+    for (int i = 0; i < n->point_count; i++)
+        if (s->live[i] && veer_fx_is_reduction(&n->points[i]) && n->points[i].level == w->level &&
+            n->spaces[n->points[i].space].vars == w->vars)
+            mark_needed(s, n->points[i].args[0], w, needed);
+    for (int i = 0; w->level == INT_MAX && i < n->store_count; i++) mark_needed(s, n->stores[i].point, w, needed);
+}
+
+int veer_fx_sweep_registers(const veer_fx_schedule_t *s, const veer_fx_sweep_t *w) {
+    const veer_fx_nest_t *n = s->nest;
+    double weight = 0;
+    bool *needed = veer_arena_array(n->region->arena, (size_t)n->point_count + 1, sizeof *needed);
+    if (!needed) return n->region->out_of_memory = true, 1;
+    sweep_needs(s, w, needed);
+    for (int i = 0; i < n->point_count; i++)
+        if (needed[i]) weight += veer_fx_point_cost(&n->points[i]);
+    return several_for(weight);
+}
+
 /* ---- work items ---- */
 /* With reductions a row is an item. Where most accesses run along a row variable, lanes do too. */
 static void schedule_rows(veer_fx_schedule_t *s, const double votes[VEER_FX_MAX_VARS], int native) {
@@ -112,7 +140,7 @@ static void schedule_rows(veer_fx_schedule_t *s, const double votes[VEER_FX_MAX_
             s->rows[s->row_count++] = v;
             s->items *= n->extent[v];
         }
-    if (s->row_lane_var < 0 && veer_fx_schedule_groups(s, native, several_registers(s))) return;
+    if (s->row_lane_var < 0 && veer_fx_schedule_groups(s, native)) return;
     if (s->row_lane_var >= 0) s->items *= (n->extent[row] + s->row_lanes - 1) / s->row_lanes;
     for (int i = 0; i < s->sweep_count; i++) {
         veer_fx_sweep_t *w = &s->sweeps[i];
@@ -196,29 +224,15 @@ static double inner_cost(const veer_fx_schedule_t *s, int point, const veer_fx_s
     return cost;
 }
 
-static void mark_needed(const veer_fx_schedule_t *s, int point, const veer_fx_sweep_t *w, bool *needed) {
-    const veer_fx_point_t *p = &s->nest->points[point];
-    if (needed[point] || !(p->vars & w->vars) || veer_fx_is_reduction(p)) return;
-    needed[point] = true;
-    for (int i = 0; i < p->arg_count; i++) mark_needed(s, p->args[i], w, needed);
-    for (int i = 0; i < p->dynamic_count; i++) mark_needed(s, p->dynamic[i], w, needed);
-}
-
-static void sweep_needs(const veer_fx_schedule_t *s, const veer_fx_sweep_t *w, bool *needed) {
-    const veer_fx_nest_t *n = s->nest;
-    for (int i = 0; i < n->point_count; i++)
-        if (s->live[i] && veer_fx_is_reduction(&n->points[i]) && n->points[i].level == w->level &&
-            n->spaces[n->points[i].space].vars == w->vars)
-            mark_needed(s, n->points[i].args[0], w, needed);
-    for (int i = 0; w->level == INT_MAX && i < n->store_count; i++) mark_needed(s, n->stores[i].point, w, needed);
-}
-
 int64_t veer_fx_kept_strides(const veer_fx_schedule_t *s, const veer_fx_sweep_t *w, int64_t strides[VEER_FX_MAX_VARS]) {
     int64_t stride = s->row_lanes;
     memset(strides, 0, VEER_FX_MAX_VARS * sizeof *strides);
     if (w->unit) {
         strides[w->lane_var] = 1;
-        stride = (s->group_block * w->unit + w->lanes - 1) / w->lanes * w->lanes;
+        int64_t widest = 1; /* sweeps that share values may have other lanes */
+        for (int i = 0; i < s->sweep_count; i++)
+            if (s->sweeps[i].lanes > widest) widest = s->sweeps[i].lanes;
+        stride = (s->group_block * w->unit + widest - 1) / widest * widest;
     }
     for (int i = w->var_count - 1; i >= 0; i--) {
         int v = w->order[i];

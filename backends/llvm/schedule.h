@@ -58,9 +58,11 @@ typedef struct veer_fx_schedule_s {
 
 /* `native_lanes`: f32 lanes of a register. False: the region's reason says why not. */
 bool veer_fx_schedule_init(veer_fx_schedule_t *s, veer_fx_nest_t *nest, int native_lanes);
-/* Puts groups in lanes where that makes runs longer: group_var, group_block, slots, items, and the sweeps. `several`:
- * registers per value that the body's length allows. False: not here, nothing is changed (or memory was short). */
-bool veer_fx_schedule_groups(veer_fx_schedule_t *s, int native_lanes, int several);
+/* How many registers per value the length of a sweep's body allows. */
+int veer_fx_sweep_registers(const veer_fx_schedule_t *s, const veer_fx_sweep_t *sweep);
+/* Puts groups in lanes where that makes runs longer: group_var, group_block, slots, items, and the sweeps. False: not
+ * here, nothing is changed (or memory was short). */
+bool veer_fx_schedule_groups(veer_fx_schedule_t *s, int native_lanes);
 /* Elements of scratch that one row of a sweep takes, and the stride of each of its variables in it. */
 int64_t veer_fx_kept_strides(const veer_fx_schedule_t *s, const veer_fx_sweep_t *sweep,
                              int64_t strides[VEER_FX_MAX_VARS]);
