@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CASES = 120, MAX_IO = 8, GUARD = 64 };
+enum { MAX_CASES = 120 };
 static const uint32_t SEED = 5;
 
 /* Where q, k, v lie, and the results with them. */
@@ -42,31 +42,7 @@ typedef struct case_s {
     veer_llvm_kernel_t kernel;
 } case_t;
 
-typedef struct suite_s {
-    veer_llvm_t *llvm;
-    case_t cases[MAX_CASES];
-    int count;
-    uint32_t random;
-} suite_t;
-
-static const char *cpu; /* the target; NULL: this machine */
-
-static void check(veer_status_t status) {
-    if (status) print_error("%s\n", veer_status_message(status, 0));
-    assert_null(status);
-}
-
-static uint32_t next(suite_t *s) {
-    s->random ^= s->random << 13, s->random ^= s->random >> 17, s->random ^= s->random << 5;
-    return s->random;
-}
-
-static float *filled(suite_t *s, veer_type_t type) {
-    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
-    assert_non_null(p);
-    for (int64_t i = 0; i < veer_type_count(&type); i++) p[i] = (float)(next(s) * 0x1p-31 - 1);
-    return p;
-}
+#include "tests/support/llvm_suite.h"
 
 /* ---- making cases ---- */
 
@@ -283,28 +259,6 @@ static void run_case(suite_t *s, const case_t *c) {
         for (int k = 0; k < 4; k++) free(out[k][i]);
     }
     for (int i = 0; i < args; i++) veer_free(veer_allocator_system(), in[i].data);
-}
-
-static void run_all(suite_t *s) {
-    check(veer_llvm_finish(s->llvm));
-    for (int i = 0; i < s->count; i++) run_case(s, &s->cases[i]);
-    assert_true(s->count > 0);
-}
-
-static int set_up(void **state) {
-    suite_t *s = calloc(1, sizeof *s);
-    s->random = SEED;
-    check(veer_llvm_create(veer_allocator_system(), cpu, &s->llvm));
-    *state = s;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    suite_t *s = *state;
-    for (int i = 0; i < s->count; i++) veer_graph_destroy(s->cases[i].g);
-    veer_llvm_destroy(s->llvm);
-    free(s);
-    return 0;
 }
 
 /* ---- tests ---- */

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CASES = 100, MAX_IO = 8, GUARD = 64 };
+enum { MAX_CASES = 100 };
 static const uint32_t SEED = 5;
 
 typedef struct case_s {
@@ -31,46 +31,9 @@ typedef struct case_s {
     veer_llvm_kernel_t kernel;
 } case_t;
 
-typedef struct suite_s {
-    veer_llvm_t *llvm;
-    case_t cases[MAX_CASES];
-    int count;
-    uint32_t random;
-} suite_t;
-
-static const char *cpu; /* the target; NULL: this machine */
-
-static void check(veer_status_t status) {
-    if (status) print_error("%s\n", veer_status_message(status, 0));
-    assert_null(status);
-}
-
-static uint32_t next(suite_t *s) {
-    s->random ^= s->random << 13, s->random ^= s->random >> 17, s->random ^= s->random << 5;
-    return s->random;
-}
-
-static float *filled(suite_t *s, veer_type_t type) {
-    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
-    assert_non_null(p);
-    for (int64_t i = 0; i < veer_type_count(&type); i++) p[i] = (float)(next(s) * 0x1p-31 - 1);
-    return p;
-}
+#include "tests/support/llvm_suite.h"
 
 /* ---- making cases ---- */
-
-static veer_value_t input(case_t *c, veer_type_t type) {
-    veer_value_t v;
-    check(veer_region_add_arg(c->g, veer_func_body(c->g, c->func), type, "", &v));
-    return v;
-}
-
-static veer_value_t constant(suite_t *s, case_t *c, veer_builder_t *b, veer_type_t type) {
-    float *data = filled(s, type), *kept = veer_arena_copy(veer_graph_arena(c->g), data, veer_type_bytes(&type));
-    veer_free(veer_allocator_system(), data);
-    assert_non_null(kept);
-    return veer_const(b, type, kept);
-}
 
 static veer_value_t conv(const case_t *c, veer_builder_t *b, const veer_value_t *in) {
     static const int64_t one[2] = {1, 1}, zero[2] = {0, 0};
@@ -231,28 +194,6 @@ static void run_case(suite_t *s, const case_t *c) {
     veer_free(veer_allocator_system(), want.data);
     for (int i = 0; i < args; i++) veer_free(veer_allocator_system(), in[i].data);
     free(out[0]), free(out[1]);
-}
-
-static void run_all(suite_t *s) {
-    check(veer_llvm_finish(s->llvm));
-    for (int i = 0; i < s->count; i++) run_case(s, &s->cases[i]);
-    assert_true(s->count > 0);
-}
-
-static int set_up(void **state) {
-    suite_t *s = calloc(1, sizeof *s);
-    s->random = SEED;
-    check(veer_llvm_create(veer_allocator_system(), cpu, &s->llvm));
-    *state = s;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    suite_t *s = *state;
-    for (int i = 0; i < s->count; i++) veer_graph_destroy(s->cases[i].g);
-    veer_llvm_destroy(s->llvm);
-    free(s);
-    return 0;
 }
 
 /* ---- tests ---- */

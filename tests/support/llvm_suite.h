@@ -1,0 +1,79 @@
+/* What tests of contraction kernels of the LLVM backend share: a suite of cases that are emitted first, compiled
+ * together and then run. Included once, behind the test's own
+ *
+ *     enum { MAX_CASES = ... };
+ *     static const uint32_t SEED = ...;
+ *     typedef struct case_s { ...; veer_graph_t *g; veer_func_t func; veer_node_t node; veer_llvm_kernel_t kernel; }
+ * case_t;
+ *
+ * which then defines run_case, and uses input, constant and run_all. */
+#ifndef VEER_TESTS_SUPPORT_LLVM_SUITE_H
+#define VEER_TESTS_SUPPORT_LLVM_SUITE_H
+
+enum { MAX_IO = 8, GUARD = 64 }; /* operands or results of a case; bytes before and behind a result */
+
+typedef struct suite_s {
+    veer_llvm_t *llvm;
+    case_t cases[MAX_CASES];
+    int count;
+    uint32_t random;
+} suite_t;
+
+static const char *cpu; /* the target; NULL: this machine */
+
+static void run_case(suite_t *s, const case_t *c);
+
+static void check(veer_status_t status) {
+    if (status) print_error("%s\n", veer_status_message(status, 0));
+    assert_null(status);
+}
+
+static uint32_t next(suite_t *s) {
+    s->random ^= s->random << 13, s->random ^= s->random >> 17, s->random ^= s->random << 5;
+    return s->random;
+}
+
+static float *filled(suite_t *s, veer_type_t type) {
+    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
+    assert_non_null(p);
+    for (int64_t i = 0; i < veer_type_count(&type); i++) p[i] = (float)(next(s) * 0x1p-31 - 1);
+    return p;
+}
+
+static inline veer_value_t input(case_t *c, veer_type_t type) {
+    veer_value_t v;
+    check(veer_region_add_arg(c->g, veer_func_body(c->g, c->func), type, "", &v));
+    return v;
+}
+
+/* The constant's bytes are the graph's. */
+static inline veer_value_t constant(suite_t *s, case_t *c, veer_builder_t *b, veer_type_t type) {
+    float *data = filled(s, type), *kept = veer_arena_copy(veer_graph_arena(c->g), data, veer_type_bytes(&type));
+    veer_free(veer_allocator_system(), data);
+    assert_non_null(kept);
+    return veer_const(b, type, kept);
+}
+
+static void run_all(suite_t *s) {
+    check(veer_llvm_finish(s->llvm));
+    for (int i = 0; i < s->count; i++) run_case(s, &s->cases[i]);
+    assert_true(s->count > 0);
+}
+
+static int set_up(void **state) {
+    suite_t *s = calloc(1, sizeof *s);
+    s->random = SEED;
+    check(veer_llvm_create(veer_allocator_system(), cpu, &s->llvm));
+    *state = s;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    suite_t *s = *state;
+    for (int i = 0; i < s->count; i++) veer_graph_destroy(s->cases[i].g);
+    veer_llvm_destroy(s->llvm);
+    free(s);
+    return 0;
+}
+
+#endif
