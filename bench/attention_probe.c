@@ -4,12 +4,12 @@
  *
  *     veer-bench-attention [cpu]      x86-64-v3 for 256-bit vectors */
 #include "backends/llvm/llvm.h"
+#include "bench/probe.h"
 #include "ir/builder.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 typedef struct shape_s {
     const char *model;
@@ -33,25 +33,6 @@ typedef struct case_s {
     veer_llvm_kernel_t kernel;
     double flops;
 } case_t;
-
-static void check(veer_status_t status) {
-    if (!status) return;
-    fprintf(stderr, "%s\n", veer_status_message(status, 0));
-    exit(1);
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static float *filled(veer_type_t type) {
-    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
-    if (!p) exit(1);
-    for (int64_t i = 0; i < veer_type_count(&type); i++) p[i] = (float)(i * 7 % 13 - 6) * 0.1f;
-    return p;
-}
 
 static veer_value_t part(const shape_t *s, veer_builder_t *b, veer_value_t x, int i) {
     int64_t perm[] = {0, s->channels_first ? 1 : 2, s->channels_first ? 3 : 1, s->channels_first ? 2 : 3};
@@ -103,7 +84,7 @@ static void make_case(const shape_t *s, bool gradient, case_t *c, veer_llvm_t *l
     check(veer_builder_status(&inner));
     veer_builder_fused_finish(&b, node);
     check(veer_builder_status(&b));
-    c->bufs[0] = filled(packed), c->bufs[1] = filled(one), c->bufs[2] = filled(packed);
+    c->bufs[0] = filled(0.1f, packed), c->bufs[1] = filled(0.1f, one), c->bufs[2] = filled(0.1f, packed);
     check(veer_llvm_attention_emit(llvm, c->g, node, &c->kernel));
     c->flops = (gradient ? 10.0 : 4.0) * (double)(s->heads * s->l) * (double)(s->l * s->d);
 }

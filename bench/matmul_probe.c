@@ -5,13 +5,13 @@
  *     veer-bench-matmul [cpu]      x86-64-v3 for 256-bit vectors; DNNL_MAX_CPU_ISA=AVX2 for the same of oneDNN */
 #include "backends/llvm/llvm.h"
 #include "backends/onednn/onednn.h"
+#include "bench/probe.h"
 #include "ir/builder.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct shape_s {
     int64_t leads, m, k, n;
@@ -39,26 +39,6 @@ typedef struct case_s {
     veer_llvm_kernel_t ours;
 } case_t;
 
-static void check(veer_status_t status) {
-    if (!status) return;
-    fprintf(stderr, "%s\n", veer_status_message(status, 0));
-    exit(1);
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static float *filled(veer_type_t type) {
-    int64_t count = veer_type_count(&type);
-    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
-    if (!p) exit(1);
-    for (int64_t i = 0; i < count; i++) p[i] = (float)(i * 7 % 13 - 6) * 0.01f;
-    return p;
-}
-
 static void make_case(const shape_t *s, case_t *c) {
     veer_func_t f;
     veer_type_t types[] = {VEER_TYPE(VEER_DTYPE_F32, s->leads, s->m, s->k),
@@ -70,13 +50,13 @@ static void make_case(const shape_t *s, case_t *c) {
     check(veer_graph_add_func(c->g, "f", &f));
     veer_builder_t b = veer_builder_at_end(c->g, veer_func_body(c->g, f));
     for (int i = 0; i < count; i++) {
-        c->bufs[i] = filled(types[i]);
+        c->bufs[i] = filled(0.01f, types[i]);
         if (i == 0 || i == 3 || (i == 1 && !s->constant))
             check(veer_region_add_arg(c->g, veer_func_body(c->g, f), types[i], "", &in[i]));
         else
             in[i] = veer_const(&b, types[i], c->bufs[i]);
     }
-    c->bufs[count] = filled(types[3]);
+    c->bufs[count] = filled(0.01f, types[3]);
     c->node = veer_builder_fused(&b, "contraction", in, count);
     check(veer_builder_status(&b));
     veer_region_t body = veer_node_body(c->g, c->node);

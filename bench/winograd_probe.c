@@ -5,12 +5,12 @@
  *     veer-bench-winograd [cpu]      x86-64-v3 for 256-bit vectors; DNNL_MAX_CPU_ISA=AVX2 for the same of oneDNN */
 #include "backends/llvm/llvm.h"
 #include "backends/onednn/onednn.h"
+#include "bench/probe.h"
 #include "ir/builder.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 typedef struct shape_s {
     int64_t n, h, w, c, m;
@@ -36,26 +36,6 @@ typedef struct case_s {
     double two_gain, four_gain; /* estimated */
 } case_t;
 
-static void check(veer_status_t status) {
-    if (!status) return;
-    fprintf(stderr, "%s\n", veer_status_message(status, 0));
-    exit(1);
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static float *filled(veer_type_t type) {
-    int64_t count = veer_type_count(&type);
-    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
-    if (!p) exit(1);
-    for (int64_t i = 0; i < count; i++) p[i] = (float)(i * 7 % 13 - 6) * 0.01f;
-    return p;
-}
-
 static void make_case(const shape_t *s, case_t *c) {
     static const int64_t one[2] = {1, 1};
     veer_func_t f;
@@ -68,13 +48,13 @@ static void make_case(const shape_t *s, case_t *c) {
     check(veer_graph_add_func(c->g, "f", &f));
     veer_builder_t b = veer_builder_at_end(c->g, veer_func_body(c->g, f));
     for (int i = 0; i < count; i++) {
-        c->bufs[i] = filled(types[i]);
+        c->bufs[i] = filled(0.01f, types[i]);
         if (i == 0 || i == 3)
             check(veer_region_add_arg(c->g, veer_func_body(c->g, f), types[i], "", &in[i]));
         else
             in[i] = veer_const(&b, types[i], c->bufs[i]);
     }
-    c->bufs[count] = filled(y);
+    c->bufs[count] = filled(0.01f, y);
     c->node = veer_builder_fused(&b, "contraction", in, count);
     check(veer_builder_status(&b));
     veer_region_t body = veer_node_body(c->g, c->node);
