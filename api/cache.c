@@ -149,15 +149,43 @@ static veer_status_t write_entry(veer_outfile_t *f, const void *key, size_t key_
     return veer_outfile_write(f, value, value_bytes);
 }
 
+static bool write_file(veer_cache_t *c, const char *path, const void *key, size_t key_bytes, const void *value,
+                       size_t value_bytes) {
+    veer_outfile_t *f;
+    veer_status_t status = veer_outfile_open(path, c->allocator, &f);
+    if (!status) status = veer_outfile_close(f, write_entry(f, key, key_bytes, value, value_bytes));
+    bool written = !status;
+    if (written) atomic_store(&c->stored, true);
+    veer_status_free(status);
+    return written;
+}
+
 void veer_cache_store(veer_cache_t *c, const void *key, size_t key_bytes, const void *value, size_t value_bytes) {
     if (!c) return;
     char path[PATH_MAX];
     path_of(c, key, key_bytes, path);
-    veer_outfile_t *f;
-    veer_status_t status = veer_outfile_open(path, c->allocator, &f);
-    if (!status) status = veer_outfile_close(f, write_entry(f, key, key_bytes, value, value_bytes));
-    if (!status) atomic_store(&c->stored, true);
-    veer_status_free(status);
+    write_file(c, path, key, key_bytes, value, value_bytes);
+}
+
+static bool has(veer_cache_t *c, const void *key, size_t key_bytes) {
+    void *value;
+    size_t bytes;
+    if (!veer_cache_find(c, key, key_bytes, &value, &bytes)) return false;
+    veer_free(c->allocator, value);
+    return true;
+}
+
+/* A new name for a complete file either becomes the entry or finds one there, in one step. */
+void veer_cache_store_first(veer_cache_t *c, const void *key, size_t key_bytes, const void *value, size_t value_bytes) {
+    static atomic_uint counter;
+    if (!c) return;
+    char path[PATH_MAX], mine[PATH_MAX + 32];
+    path_of(c, key, key_bytes, path);
+    snprintf(mine, sizeof mine, "%s/new-%ld-%u%s", c->folder, (long)getpid(), atomic_fetch_add(&counter, 1), SUFFIX);
+    if (!write_file(c, mine, key, key_bytes, value, value_bytes)) return;
+    bool taken = link(mine, path) != 0;
+    (void)unlink(mine);
+    if (taken && !has(c, key, key_bytes)) veer_cache_store(c, key, key_bytes, value, value_bytes); /* it was broken */
 }
 
 /* ---- size ---- */

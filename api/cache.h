@@ -28,5 +28,9 @@ void veer_cache_close(veer_cache_t *cache);
 /* A copy of the value, the caller's to free with the cache's allocator. All pointers may be used by several threads. */
 bool veer_cache_find(veer_cache_t *cache, const void *key, size_t key_bytes, void **out_value, size_t *out_bytes);
 void veer_cache_store(veer_cache_t *cache, const void *key, size_t key_bytes, const void *value, size_t value_bytes);
+/* The same unless the key has a value already: of several processes that keep different values at once the first one's
+ * stays, and all find that one afterwards. */
+void veer_cache_store_first(veer_cache_t *cache, const void *key, size_t key_bytes, const void *value,
+                            size_t value_bytes);
 
 #endif

@@ -162,14 +162,14 @@ static veer_status_t look_up(veer_tuning_t *t, subject_t *s) {
     return veer_ok();
 }
 
-static veer_status_t keep(veer_tuning_t *t, const subject_t *s) {
+static veer_status_t keep(veer_tuning_t *t, subject_t *s) {
     char *key, value[WHY_BYTES + 64];
     VEER_TRY(cache_key(t, s, &key));
     int name = snprintf(value, sizeof value, "%s", veer_maker_name(s->best)) + 1;
     int why = snprintf(value + name, sizeof value - (size_t)name, "%s", s->why) + 1;
-    veer_cache_store(t->cache, key, strlen(key), value, (size_t)(name + why));
+    veer_cache_store_first(t->cache, key, strlen(key), value, (size_t)(name + why));
     veer_free(t->allocator, key);
-    return veer_ok();
+    return look_up(t, s); /* another process may have been first */
 }
 
 /* ---- measurement ---- */

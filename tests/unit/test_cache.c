@@ -82,6 +82,26 @@ static void test_broken(void **state) {
     temp_folder_count(true);
 }
 
+static void keep_first(veer_cache_t *cache, const char *value) {
+    veer_cache_store_first(cache, "k", 1, value, strlen(value));
+}
+
+/* Whoever comes second finds what the first one kept, unless that is broken. */
+static void test_first(void **state) {
+    (void)state;
+    veer_cache_t *a = open_cache(), *b = open_cache();
+    keep_first(a, "one");
+    keep_first(b, "two");
+    assert_true(finds(a, "k", "one"));
+    assert_true(finds(b, "k", "one"));
+    assert_int_equal(temp_folder_count(false), 1);
+    write_file(only_file(), "not an entry", 12);
+    keep_first(b, "three");
+    assert_true(finds(a, "k", "three"));
+    veer_cache_close(a), veer_cache_close(b);
+    assert_int_equal(temp_folder_count(true), 1);
+}
+
 /* Another key's entry under this key's name: the names are only hashes. */
 static void test_collision(void **state) {
     (void)state;
@@ -217,9 +237,9 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_broken),
-                                       cmocka_unit_test(test_collision),   cmocka_unit_test(test_folders),
-                                       cmocka_unit_test(test_lost_folder), cmocka_unit_test(test_size),
-                                       cmocka_unit_test(test_threads),     cmocka_unit_test(test_no_memory)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_broken),  cmocka_unit_test(test_collision),
+        cmocka_unit_test(test_first),      cmocka_unit_test(test_folders), cmocka_unit_test(test_lost_folder),
+        cmocka_unit_test(test_size),       cmocka_unit_test(test_threads), cmocka_unit_test(test_no_memory)};
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }
