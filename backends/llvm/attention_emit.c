@@ -25,12 +25,12 @@ val_t veer_at_scratch_at(veer_at_t *c, int64_t floats) {
 
 static val_t lead_offset(veer_at_t *c, const veer_at_matrix_t *m, val_t lead) {
     LLVMBuilderRef b = c->t.e->builder;
-    val_t sum = veer_tile_i64(&c->t, m->offset);
+    val_t sum = veer_emit_i64(c->t.e, m->offset);
     for (int i = 0; i < m->term_count; i++) {
         const veer_at_term_t *term = &m->terms[i];
-        val_t n = term->div > 1 ? LLVMBuildUDiv(b, lead, veer_tile_i64(&c->t, term->div), "") : lead;
-        if (term->div * term->mod < c->p->leads) n = LLVMBuildURem(b, n, veer_tile_i64(&c->t, term->mod), "");
-        sum = veer_tile_add(&c->t, sum, veer_tile_mul(&c->t, n, term->stride));
+        val_t n = term->div > 1 ? LLVMBuildUDiv(b, lead, veer_emit_i64(c->t.e, term->div), "") : lead;
+        if (term->div * term->mod < c->p->leads) n = LLVMBuildURem(b, n, veer_emit_i64(c->t.e, term->mod), "");
+        sum = veer_emit_add(c->t.e, sum, veer_emit_mul(c->t.e, n, term->stride));
     }
     return sum;
 }
@@ -39,13 +39,13 @@ void veer_at_begin_lead(veer_at_t *c, val_t lead) {
     for (int i = 0; i < VEER_AT_ROLES; i++)
         if (veer_at_has(c->p, i))
             c->base[i] =
-                veer_tile_at(&c->t, veer_jit_buffer(c->jit, (int)c->p->m[i].buf), lead_offset(c, &c->p->m[i], lead));
+                veer_emit_at(c->t.e, veer_jit_buffer(c->jit, (int)c->p->m[i].buf), lead_offset(c, &c->p->m[i], lead));
 }
 
 veer_tile_matrix_t veer_at_matrix(veer_at_t *c, veer_at_role_t role, val_t first) {
     const veer_at_matrix_t *m = &c->p->m[role];
     val_t base = c->base[role];
-    if (first) base = veer_tile_at(&c->t, base, veer_tile_mul(&c->t, first, m->row));
+    if (first) base = veer_emit_at(c->t.e, base, veer_emit_mul(c->t.e, first, m->row));
     return (veer_tile_matrix_t){base, m->row, m->column};
 }
 
@@ -59,7 +59,7 @@ static void set_queries(veer_at_t *c, int64_t queries) {
 void veer_at_block(veer_at_t *c, val_t block, void (*body)(veer_at_t *c)) {
     veer_emit_t *e = c->t.e;
     const veer_at_cut_t *cut = &c->cut;
-    c->first = veer_tile_mul(&c->t, block, cut->block);
+    c->first = veer_emit_mul(c->t.e, block, cut->block);
     if (!cut->longer) {
         set_queries(c, cut->block);
         body(c);
@@ -67,15 +67,15 @@ void veer_at_block(veer_at_t *c, val_t block, void (*body)(veer_at_t *c)) {
     }
     LLVMBasicBlockRef yes = veer_emit_block(e, "longer"), no = veer_emit_block(e, "shorter"),
                       both = veer_emit_block(e, "both");
-    val_t longer = veer_tile_i64(&c->t, cut->longer), base = c->first;
+    val_t longer = veer_emit_i64(c->t.e, cut->longer), base = c->first;
     LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, block, longer, ""), yes, no);
     LLVMPositionBuilderAtEnd(e->builder, yes);
-    c->first = veer_tile_add(&c->t, base, block);
+    c->first = veer_emit_add(c->t.e, base, block);
     set_queries(c, cut->block + 1);
     body(c);
     LLVMBuildBr(e->builder, both);
     LLVMPositionBuilderAtEnd(e->builder, no);
-    c->first = veer_tile_add(&c->t, base, longer);
+    c->first = veer_emit_add(c->t.e, base, longer);
     set_queries(c, cut->block);
     body(c);
     LLVMBuildBr(e->builder, both);
@@ -100,8 +100,8 @@ static bool mask_by_query(const veer_at_t *c) {
 }
 
 val_t veer_at_score_at(veer_at_t *c, int64_t scores, val_t key, int more, int v) {
-    val_t offset = veer_tile_add(&c->t, veer_tile_mul(&c->t, key, c->width), c->lane);
-    val_t at = veer_tile_at(&c->t, veer_at_scratch_at(c, scores), offset);
+    val_t offset = veer_emit_add(c->t.e, veer_emit_mul(c->t.e, key, c->width), c->lane);
+    val_t at = veer_emit_at(c->t.e, veer_at_scratch_at(c, scores), offset);
     return veer_tile_at_c(&c->t, at, more * c->width + (int64_t)v * c->t.lanes);
 }
 
@@ -120,15 +120,18 @@ static void finish_scores(void *user, veer_tile_t *tile) {
     bool one_mask = veer_at_has(c->p, VEER_AT_MASK) && !mask_by_query(c);
     for (int v = 0; v < tile->vectors; v++) most[v] = load_variable(c, c->largest[v]);
     for (int r = 0; r < tile->rows; r++) {
-        val_t row = veer_tile_add(&c->t, tile->row, veer_tile_i64(&c->t, r)), mask = NULL;
+        val_t row = veer_emit_add(c->t.e, tile->row, veer_emit_i64(c->t.e, r)), mask = NULL;
         if (one_mask)
-            mask = veer_tile_load_all(&c->t, veer_tile_at(&c->t, c->base[VEER_AT_MASK],
-                                                          veer_tile_mul(&c->t, row, c->p->m[VEER_AT_MASK].column)));
+            mask = veer_emit_load_all(
+                c->t.e,
+                veer_emit_at(c->t.e, c->base[VEER_AT_MASK], veer_emit_mul(c->t.e, row, c->p->m[VEER_AT_MASK].column)),
+                c->t.lanes);
         for (int v = 0; v < tile->vectors; v++) {
             val_t x = tile->sums[r * tile->vectors + v], at = veer_at_score_at(c, c->scratch.p_t, tile->row, r, v);
             if (mask) x = veer_emit_fma(c->t.e, mask, all_lanes(c, LOG2_E), x);
-            if (mask_by_query(c)) x = LLVMBuildFAdd(b, x, veer_tile_load(&c->t, at, c->t.lanes), "");
-            veer_tile_store(&c->t, x, at, c->t.lanes);
+            if (mask_by_query(c))
+                x = LLVMBuildFAdd(b, x, veer_emit_load_first(c->t.e, at, c->t.lanes, c->t.lanes, 4), "");
+            veer_emit_store_first(c->t.e, x, at, c->t.lanes);
             most[v] = larger(c, x, most[v]);
         }
     }
@@ -138,7 +141,7 @@ static void finish_scores(void *user, veer_tile_t *tile) {
 /* ---- softmax ---- */
 
 static val_t inverse_at(veer_at_t *c, val_t query) {
-    return veer_tile_at(&c->t, veer_at_scratch_at(c, c->scratch.inverse), query);
+    return veer_emit_at(c->t.e, veer_at_scratch_at(c, c->scratch.inverse), query);
 }
 
 /* exp2(p_t - largest) of `rows` rows from `row` on, each added to a sum of its own. */
@@ -146,19 +149,19 @@ static void exponentials(veer_at_t *c, val_t row, int rows, int vectors, val_t *
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) {
             val_t address = veer_at_score_at(c, c->scratch.p_t, row, r, v),
-                  x = veer_tile_load(&c->t, address, c->t.lanes);
+                  x = veer_emit_load_first(c->t.e, address, c->t.lanes, c->t.lanes, 4);
             x = LLVMBuildFSub(c->t.e->builder, x, load_variable(c, c->largest[v]), "");
             x = veer_vmath_exp2_negative(c->t.e, x);
-            veer_tile_store(&c->t, x, address, c->t.lanes);
+            veer_emit_store_first(c->t.e, x, address, c->t.lanes);
             val_t *sum = &sums[r * vectors + v];
             LLVMBuildStore(c->t.e->builder, LLVMBuildFAdd(c->t.e->builder, load_variable(c, *sum), x, ""), *sum);
         }
 }
 
 static void store_inverse(veer_at_t *c, int v, val_t sum) {
-    val_t offset = veer_tile_add(&c->t, c->lane, veer_tile_i64(&c->t, (int64_t)v * c->t.lanes));
+    val_t offset = veer_emit_add(c->t.e, c->lane, veer_emit_i64(c->t.e, (int64_t)v * c->t.lanes));
     val_t inverse = LLVMBuildFDiv(c->t.e->builder, all_lanes(c, 1), sum, "");
-    veer_tile_store(&c->t, inverse, inverse_at(c, offset), c->t.lanes);
+    veer_emit_store_first(c->t.e, inverse, inverse_at(c, offset), c->t.lanes);
 }
 
 /* Of narrow panels several rows at a time, each with sums of its own, so that there is work while an addition lasts. */
@@ -171,10 +174,10 @@ static void softmax(veer_at_t *c, int vectors) {
         sums[i] = veer_emit_variable(e, c->t.vector);
         LLVMBuildStore(e->builder, LLVMConstNull(c->t.vector), sums[i]);
     }
-    veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_tile_i64(&c->t, 0), veer_tile_i64(&c->t, whole), parts);
+    veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(c->t.e, 0), veer_emit_i64(c->t.e, whole), parts);
     exponentials(c, loop.i, parts, vectors, sums);
     veer_emit_loop_end(e, &loop);
-    exponentials(c, veer_tile_i64(&c->t, whole), (int)(c->p->s - whole), vectors, sums);
+    exponentials(c, veer_emit_i64(c->t.e, whole), (int)(c->p->s - whole), vectors, sums);
     for (int v = 0; v < vectors; v++) {
         val_t sum = load_variable(c, sums[v]);
         for (int i = 1; i < parts; i++)
@@ -197,7 +200,7 @@ static void weigh_panel(void *user, val_t lane, int vectors, int tail) {
                              .vectors = vectors,
                              .padded = true,
                              .a = veer_at_matrix(c, VEER_AT_K, NULL),
-                             .b = veer_tile_at(&c->t, veer_at_scratch_at(c, c->scratch.q_t), lane),
+                             .b = veer_emit_at(c->t.e, veer_at_scratch_at(c, c->scratch.q_t), lane),
                              .b_row = c->width,
                              .finish = finish_scores,
                              .user = c};
@@ -221,8 +224,9 @@ typedef struct weigh_s {
 
 static val_t y_at(weigh_t *w, val_t row, val_t column) {
     veer_tile_ctx_t *t = &w->c->t;
-    return veer_tile_at(t, w->to.base,
-                        veer_tile_add(t, veer_tile_mul(t, row, w->to.row), veer_tile_mul(t, column, w->to.column)));
+    return veer_emit_at(
+        t->e, w->to.base,
+        veer_emit_add(t->e, veer_emit_mul(t->e, row, w->to.row), veer_emit_mul(t->e, column, w->to.column)));
 }
 
 /* Queries by columns. */
@@ -230,12 +234,13 @@ static void finish_rows(void *user, veer_tile_t *tile) {
     weigh_t *w = user;
     veer_tile_ctx_t *t = &w->c->t;
     for (int r = 0; r < tile->rows; r++) {
-        val_t row = veer_tile_add(t, tile->row, veer_tile_i64(t, r));
-        val_t factor = w->factor ? all_lanes(w->c, *w->factor) : veer_tile_load_all(t, inverse_at(w->c, row));
+        val_t row = veer_emit_add(t->e, tile->row, veer_emit_i64(t->e, r));
+        val_t factor =
+            w->factor ? all_lanes(w->c, *w->factor) : veer_emit_load_all(t->e, inverse_at(w->c, row), t->lanes);
         for (int v = 0; v < tile->vectors; v++) {
-            val_t column = veer_tile_add(t, tile->column, veer_tile_i64(t, (int64_t)v * t->lanes)),
+            val_t column = veer_emit_add(t->e, tile->column, veer_emit_i64(t->e, (int64_t)v * t->lanes)),
                   y = LLVMBuildFMul(t->e->builder, tile->sums[r * tile->vectors + v], factor, "");
-            veer_tile_store(t, y, y_at(w, row, column), veer_tile_lanes(t, tile, v));
+            veer_emit_store_first(t->e, y, y_at(w, row, column), veer_tile_lanes(t, tile, v));
         }
     }
 }
@@ -245,12 +250,13 @@ static void finish_turned(void *user, veer_tile_t *tile) {
     weigh_t *w = user;
     veer_tile_ctx_t *t = &w->c->t;
     for (int v = 0; v < tile->vectors; v++) {
-        val_t query = veer_tile_add(t, tile->column, veer_tile_i64(t, (int64_t)v * t->lanes));
-        val_t factor = w->factor ? all_lanes(w->c, *w->factor) : veer_tile_load(t, inverse_at(w->c, query), t->lanes);
+        val_t query = veer_emit_add(t->e, tile->column, veer_emit_i64(t->e, (int64_t)v * t->lanes));
+        val_t factor = w->factor ? all_lanes(w->c, *w->factor)
+                                 : veer_emit_load_first(t->e, inverse_at(w->c, query), t->lanes, t->lanes, 4);
         for (int r = 0; r < tile->rows; r++) {
-            val_t row = veer_tile_add(t, tile->row, veer_tile_i64(t, r)),
+            val_t row = veer_emit_add(t->e, tile->row, veer_emit_i64(t->e, r)),
                   y = LLVMBuildFMul(t->e->builder, tile->sums[r * tile->vectors + v], factor, "");
-            veer_tile_store(t, y, y_at(w, query, row), veer_tile_lanes(t, tile, v));
+            veer_emit_store_first(t->e, y, y_at(w, query, row), veer_tile_lanes(t, tile, v));
         }
     }
 }
@@ -286,7 +292,7 @@ static void do_block(veer_at_t *c) {
 void veer_at_emit(veer_at_t *c) {
     veer_emit_t *e = c->t.e;
     veer_emit_loop_t loop = veer_emit_loop_begin(e, c->jit->begin, c->jit->end, 1);
-    val_t blocks = veer_tile_i64(&c->t, c->cut.blocks);
+    val_t blocks = veer_emit_i64(c->t.e, c->cut.blocks);
     veer_at_begin_lead(c, LLVMBuildUDiv(e->builder, loop.i, blocks, ""));
     veer_at_block(c, LLVMBuildURem(e->builder, loop.i, blocks, ""), do_block);
     veer_emit_loop_end(e, &loop);

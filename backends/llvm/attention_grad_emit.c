@@ -25,28 +25,31 @@ static void finish_products(void *user, veer_tile_t *tile) {
     for (int r = 0; r < tile->rows; r++)
         for (int v = 0; v < tile->vectors; v++) {
             val_t dp = tile->sums[r * tile->vectors + v], at = veer_at_score_at(c, c->scratch.p_t, tile->row, r, v);
-            val_t p = LLVMBuildFMul(b, veer_tile_load(&c->t, at, c->t.lanes), c->inverse[v], "");
-            veer_tile_store(&c->t, p, at, c->t.lanes);
-            veer_tile_store(&c->t, dp, veer_at_score_at(c, c->scratch.ds_t, tile->row, r, v), c->t.lanes);
+            val_t p = LLVMBuildFMul(b, veer_emit_load_first(c->t.e, at, c->t.lanes, c->t.lanes, 4), c->inverse[v], "");
+            veer_emit_store_first(c->t.e, p, at, c->t.lanes);
+            veer_emit_store_first(c->t.e, dp, veer_at_score_at(c, c->scratch.ds_t, tile->row, r, v), c->t.lanes);
             delta[v] = veer_emit_fma(c->t.e, p, dp, delta[v]);
         }
     for (int v = 0; v < tile->vectors; v++) LLVMBuildStore(b, delta[v], c->delta[v]);
 }
 
 static void load_inverse(veer_at_t *c, int vectors) {
-    val_t at = veer_tile_at(&c->t, veer_at_scratch_at(c, c->scratch.inverse), c->lane);
+    val_t at = veer_emit_at(c->t.e, veer_at_scratch_at(c, c->scratch.inverse), c->lane);
     for (int v = 0; v < vectors; v++)
-        c->inverse[v] = veer_tile_load(&c->t, veer_tile_at_c(&c->t, at, (int64_t)v * c->t.lanes), c->t.lanes);
+        c->inverse[v] =
+            veer_emit_load_first(c->t.e, veer_tile_at_c(&c->t, at, (int64_t)v * c->t.lanes), c->t.lanes, c->t.lanes, 4);
 }
 
 static void subtract_delta(veer_at_t *c, int vectors) {
     LLVMBuilderRef b = c->t.e->builder;
-    veer_emit_loop_t loop = veer_emit_loop_begin(c->t.e, veer_tile_i64(&c->t, 0), veer_tile_i64(&c->t, c->p->s), 1);
+    veer_emit_loop_t loop = veer_emit_loop_begin(c->t.e, veer_emit_i64(c->t.e, 0), veer_emit_i64(c->t.e, c->p->s), 1);
     for (int v = 0; v < vectors; v++) {
-        val_t at = veer_at_score_at(c, c->scratch.ds_t, loop.i, 0, v), dp = veer_tile_load(&c->t, at, c->t.lanes);
-        val_t p = veer_tile_load(&c->t, veer_at_score_at(c, c->scratch.p_t, loop.i, 0, v), c->t.lanes);
+        val_t at = veer_at_score_at(c, c->scratch.ds_t, loop.i, 0, v),
+              dp = veer_emit_load_first(c->t.e, at, c->t.lanes, c->t.lanes, 4);
+        val_t p =
+            veer_emit_load_first(c->t.e, veer_at_score_at(c, c->scratch.p_t, loop.i, 0, v), c->t.lanes, c->t.lanes, 4);
         val_t delta = LLVMBuildLoad2(b, c->t.vector, c->delta[v], "");
-        veer_tile_store(&c->t, LLVMBuildFMul(b, p, LLVMBuildFSub(b, dp, delta, ""), ""), at, c->t.lanes);
+        veer_emit_store_first(c->t.e, LLVMBuildFMul(b, p, LLVMBuildFSub(b, dp, delta, ""), ""), at, c->t.lanes);
     }
     veer_emit_loop_end(c->t.e, &loop);
 }
@@ -67,7 +70,7 @@ static void score_gradients(void *user, val_t lane, int vectors, int tail) {
                              .vectors = vectors,
                              .padded = true,
                              .a = {c->base[VEER_AT_V], m->row, m->column},
-                             .b = veer_tile_at(&c->t, veer_at_scratch_at(c, c->scratch.dy_t), lane),
+                             .b = veer_emit_at(c->t.e, veer_at_scratch_at(c, c->scratch.dy_t), lane),
                              .b_row = c->width,
                              .finish = finish_products,
                              .user = c};
@@ -81,10 +84,11 @@ static void divide_by_sums(void *user, val_t lane, int vectors, int tail) {
     (void)tail;
     c->lane = lane;
     load_inverse(c, vectors);
-    veer_emit_loop_t loop = veer_emit_loop_begin(c->t.e, veer_tile_i64(&c->t, 0), veer_tile_i64(&c->t, c->p->s), 1);
+    veer_emit_loop_t loop = veer_emit_loop_begin(c->t.e, veer_emit_i64(c->t.e, 0), veer_emit_i64(c->t.e, c->p->s), 1);
     for (int v = 0; v < vectors; v++) {
-        val_t at = veer_at_score_at(c, c->scratch.p_t, loop.i, 0, v), p = veer_tile_load(&c->t, at, c->t.lanes);
-        veer_tile_store(&c->t, LLVMBuildFMul(c->t.e->builder, p, c->inverse[v], ""), at, c->t.lanes);
+        val_t at = veer_at_score_at(c, c->scratch.p_t, loop.i, 0, v),
+              p = veer_emit_load_first(c->t.e, at, c->t.lanes, c->t.lanes, 4);
+        veer_emit_store_first(c->t.e, LLVMBuildFMul(c->t.e->builder, p, c->inverse[v], ""), at, c->t.lanes);
     }
     veer_emit_loop_end(c->t.e, &loop);
 }
@@ -125,15 +129,16 @@ static val_t sum_at(adding_t *a, const veer_tile_t *tile, int r, int v) {
     veer_tile_ctx_t *t = &a->c->t;
     int64_t stride = a->r.direct ? a->c->p->m[a->r.role].row : a->r.stride;
     val_t base = a->r.direct ? a->c->base[a->r.role] : veer_at_scratch_at(a->c, a->r.sums);
-    val_t row = veer_tile_add(t, tile->row, veer_tile_i64(t, r));
-    val_t column = veer_tile_add(t, tile->column, veer_tile_i64(t, (int64_t)v * t->lanes));
-    return veer_tile_at(t, base, veer_tile_add(t, veer_tile_mul(t, row, stride), column));
+    val_t row = veer_emit_add(t->e, tile->row, veer_emit_i64(t->e, r));
+    val_t column = veer_emit_add(t->e, tile->column, veer_emit_i64(t->e, (int64_t)v * t->lanes));
+    return veer_emit_at(t->e, base, veer_emit_add(t->e, veer_emit_mul(t->e, row, stride), column));
 }
 
 static void load_sums(void *user, veer_tile_t *tile) {
     adding_t *a = user;
     for (int i = 0; i < tile->rows * tile->vectors; i++)
-        tile->sums[i] = veer_tile_load(&a->c->t, sum_at(a, tile, i / tile->vectors, i % tile->vectors), a->c->t.lanes);
+        tile->sums[i] = veer_emit_load_first(a->c->t.e, sum_at(a, tile, i / tile->vectors, i % tile->vectors),
+                                             a->c->t.lanes, a->c->t.lanes, 4);
 }
 
 static val_t times(veer_at_t *c, val_t x, double factor) {
@@ -145,7 +150,7 @@ static void store_sums(void *user, veer_tile_t *tile) {
     for (int i = 0; i < tile->rows * tile->vectors; i++) {
         int v = i % tile->vectors, lanes = a->r.direct ? veer_tile_lanes(&a->c->t, tile, v) : a->c->t.lanes;
         val_t x = a->r.direct ? times(a->c, tile->sums[i], a->r.factor) : tile->sums[i];
-        veer_tile_store(&a->c->t, x, sum_at(a, tile, i / tile->vectors, v), lanes);
+        veer_emit_store_first(a->c->t.e, x, sum_at(a, tile, i / tile->vectors, v), lanes);
     }
 }
 
@@ -203,7 +208,8 @@ void veer_at_emit_gradient(veer_at_t *c) {
     veer_at_begin_lead(c, leads.i);
     for (int role = VEER_AT_DK; role <= VEER_AT_DV; role++)
         if (veer_at_has(c->p, role)) begin_by_key(c, role);
-    veer_emit_loop_t blocks = veer_emit_loop_begin(e, veer_tile_i64(&c->t, 0), veer_tile_i64(&c->t, c->cut.blocks), 1);
+    veer_emit_loop_t blocks =
+        veer_emit_loop_begin(e, veer_emit_i64(c->t.e, 0), veer_emit_i64(c->t.e, c->cut.blocks), 1);
     veer_at_block(c, blocks.i, do_block);
     veer_emit_loop_end(e, &blocks);
     for (int role = VEER_AT_DK; role <= VEER_AT_DV; role++)

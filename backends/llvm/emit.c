@@ -117,6 +117,65 @@ LLVMValueRef veer_emit_shuffle(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b, c
     return LLVMBuildShuffleVector(e->builder, a, b, LLVMConstVector(picks, count), "");
 }
 
+LLVMValueRef veer_emit_add(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b) {
+    return LLVMBuildNSWAdd(e->builder, a, b, "");
+}
+
+LLVMValueRef veer_emit_sub(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b) {
+    return LLVMBuildNSWSub(e->builder, a, b, "");
+}
+
+LLVMValueRef veer_emit_mul(veer_emit_t *e, LLVMValueRef a, int64_t by) {
+    return LLVMBuildNSWMul(e->builder, a, veer_emit_i64(e, by), "");
+}
+
+LLVMValueRef veer_emit_div(veer_emit_t *e, LLVMValueRef a, int64_t by) {
+    return LLVMBuildUDiv(e->builder, a, veer_emit_i64(e, by), "");
+}
+
+LLVMValueRef veer_emit_mod(veer_emit_t *e, LLVMValueRef a, int64_t by) {
+    return LLVMBuildURem(e->builder, a, veer_emit_i64(e, by), "");
+}
+
+LLVMValueRef veer_emit_at(veer_emit_t *e, LLVMValueRef base, LLVMValueRef offset) {
+    return LLVMBuildInBoundsGEP2(e->builder, e->f32, base, &offset, 1, "");
+}
+
+static LLVMValueRef first_lanes(veer_emit_t *e, int count, int lanes) {
+    assert(lanes <= MAX_LANES);
+    LLVMValueRef bits[MAX_LANES];
+    for (int i = 0; i < lanes; i++) bits[i] = LLVMConstInt(e->i1, i < count, 0);
+    return LLVMConstVector(bits, (unsigned)lanes);
+}
+
+LLVMValueRef veer_emit_load_first(veer_emit_t *e, LLVMValueRef address, int count, int lanes, unsigned align) {
+    LLVMTypeRef type = veer_emit_vector(e->f32, (unsigned)lanes);
+    if (count == lanes) {
+        LLVMValueRef v = LLVMBuildLoad2(e->builder, type, address, "");
+        LLVMSetAlignment(v, align);
+        return v;
+    }
+    LLVMValueRef args[] = {address, LLVMConstInt(e->i32, align, 0), first_lanes(e, count, lanes), LLVMConstNull(type)};
+    return veer_emit_intrinsic(e, "llvm.masked.load", (LLVMTypeRef[]){type, e->ptr}, 2, args, 4);
+}
+
+void veer_emit_store_first(veer_emit_t *e, LLVMValueRef value, LLVMValueRef address, int count) {
+    enum { ANY = sizeof(float) };
+    int lanes = (int)veer_emit_lanes(value);
+    if (count == lanes) {
+        LLVMSetAlignment(LLVMBuildStore(e->builder, value, address), ANY);
+        return;
+    }
+    LLVMValueRef args[] = {value, address, LLVMConstInt(e->i32, ANY, 0), first_lanes(e, count, lanes)};
+    veer_emit_intrinsic(e, "llvm.masked.store", (LLVMTypeRef[]){LLVMTypeOf(value), e->ptr}, 2, args, 4);
+}
+
+LLVMValueRef veer_emit_load_all(veer_emit_t *e, LLVMValueRef address, int lanes) {
+    LLVMValueRef v = LLVMBuildLoad2(e->builder, e->f32, address, "");
+    LLVMSetAlignment(v, sizeof(float));
+    return veer_emit_splat(e, v, (unsigned)lanes);
+}
+
 LLVMBasicBlockRef veer_emit_block(veer_emit_t *e, const char *name) {
     return LLVMAppendBasicBlockInContext(e->context, e->function, name);
 }

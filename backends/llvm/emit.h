@@ -53,6 +53,20 @@ LLVMBasicBlockRef veer_emit_block(veer_emit_t *e, const char *name); /* at the e
 /* A variable on the stack, made in the function's entry block. */
 LLVMValueRef veer_emit_variable(veer_emit_t *e, LLVMTypeRef type);
 
+/* ---- offsets and memory ---- i64 offsets, in floats */
+LLVMValueRef veer_emit_add(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef veer_emit_sub(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef veer_emit_mul(veer_emit_t *e, LLVMValueRef a, int64_t by);
+LLVMValueRef veer_emit_div(veer_emit_t *e, LLVMValueRef a, int64_t by); /* a >= 0 */
+LLVMValueRef veer_emit_mod(veer_emit_t *e, LLVMValueRef a, int64_t by); /* a >= 0 */
+LLVMValueRef veer_emit_at(veer_emit_t *e, LLVMValueRef base, LLVMValueRef offset);
+/* The first `count` of a vector of `lanes` floats, the others 0, from memory aligned to `align` bytes. */
+LLVMValueRef veer_emit_load_first(veer_emit_t *e, LLVMValueRef address, int count, int lanes, unsigned align);
+/* The first `count` floats of a vector, to memory of any alignment. */
+void veer_emit_store_first(veer_emit_t *e, LLVMValueRef value, LLVMValueRef address, int count);
+/* One float in every lane. */
+LLVMValueRef veer_emit_load_all(veer_emit_t *e, LLVMValueRef address, int lanes);
+
 /* ---- loops ---- for (i = begin; i < end; i += step), i64; the body is what is emitted between the two calls. */
 typedef struct veer_emit_loop_s {
     LLVMValueRef i;

@@ -16,75 +16,25 @@ typedef veer_mm_emitter_t mm_t;
 typedef veer_mm_tile_t tile_t;
 
 /* ---- addresses and memory ---- */
-static val_t i64(mm_t *c, int64_t v) {
-    return veer_emit_i64(c->e, v);
-}
-static val_t add(mm_t *c, val_t a, val_t b) {
-    return LLVMBuildNSWAdd(c->e->builder, a, b, "");
-}
-static val_t mul(mm_t *c, val_t a, int64_t by) {
-    return LLVMBuildNSWMul(c->e->builder, a, i64(c, by), "");
-}
-static val_t divide(mm_t *c, val_t a, int64_t by) {
-    return LLVMBuildUDiv(c->e->builder, a, i64(c, by), "");
-}
-static val_t modulo(mm_t *c, val_t a, int64_t by) {
-    return LLVMBuildURem(c->e->builder, a, i64(c, by), "");
-}
-static val_t at(mm_t *c, val_t base, val_t elements) {
-    return LLVMBuildInBoundsGEP2(c->e->builder, c->e->f32, base, &elements, 1, "");
-}
-
-static val_t mask_of(mm_t *c, int lanes) {
-    val_t bits[64];
-    for (int i = 0; i < c->b->lanes; i++) bits[i] = LLVMConstInt(c->e->i1, i < lanes, 0);
-    return LLVMConstVector(bits, (unsigned)c->b->lanes);
-}
 
 /* Columns of vector v that exist. */
 static int lanes_at(const mm_t *c, int v) {
     return v == c->vectors - 1 ? c->lanes : c->b->lanes;
 }
 
-static val_t load_vector(mm_t *c, val_t address, int lanes, unsigned align) {
-    veer_emit_t *e = c->e;
-    if (lanes == c->b->lanes) {
-        val_t v = LLVMBuildLoad2(e->builder, c->vector, address, "");
-        LLVMSetAlignment(v, align);
-        return v;
-    }
-    val_t args[] = {address, LLVMConstInt(e->i32, align, 0), mask_of(c, lanes), LLVMConstNull(c->vector)};
-    return veer_emit_intrinsic(e, "llvm.masked.load", (LLVMTypeRef[]){c->vector, e->ptr}, 2, args, 4);
-}
-
-static void store_vector(mm_t *c, val_t value, val_t address, int lanes) {
-    veer_emit_t *e = c->e;
-    if (lanes == c->b->lanes) {
-        LLVMSetAlignment(LLVMBuildStore(e->builder, value, address), 4);
-        return;
-    }
-    val_t args[] = {value, address, LLVMConstInt(e->i32, 4, 0), mask_of(c, lanes)};
-    veer_emit_intrinsic(e, "llvm.masked.store", (LLVMTypeRef[]){c->vector, e->ptr}, 2, args, 4);
-}
-
-static val_t load_scalar(mm_t *c, val_t address) {
-    val_t v = LLVMBuildLoad2(c->e->builder, c->e->f32, address, "");
-    LLVMSetAlignment(v, 4);
-    return veer_emit_splat(c->e, v, (unsigned)c->b->lanes);
-}
-
 /* ---- the program ---- */
 static val_t operand(mm_t *c, int step, val_t row, int v) {
     const veer_mm_step_t *s = &c->p->steps[step];
-    val_t offset = i64(c, 0);
+    val_t offset = veer_emit_i64(c->e, 0);
     for (int i = 0; i < s->term_count; i++) {
         const veer_mm_term_t *t = &s->terms[i];
-        val_t r = t->div > 1 ? divide(c, row, t->div) : row;
-        offset = add(c, offset, mul(c, t->mod ? modulo(c, r, t->mod) : r, t->stride));
+        val_t r = t->div > 1 ? veer_emit_div(c->e, row, t->div) : row;
+        offset =
+            veer_emit_add(c->e, offset, veer_emit_mul(c->e, t->mod ? veer_emit_mod(c->e, r, t->mod) : r, t->stride));
     }
-    if (!s->column_stride) return load_scalar(c, at(c, c->bufs[step], offset));
-    offset = add(c, add(c, offset, c->column), i64(c, (int64_t)v * c->b->lanes));
-    return load_vector(c, at(c, c->bufs[step], offset), lanes_at(c, v), 4);
+    if (!s->column_stride) return veer_emit_load_all(c->e, veer_emit_at(c->e, c->bufs[step], offset), c->b->lanes);
+    offset = veer_emit_add(c->e, veer_emit_add(c->e, offset, c->column), veer_emit_i64(c->e, (int64_t)v * c->b->lanes));
+    return veer_emit_load_first(c->e, veer_emit_at(c->e, c->bufs[step], offset), lanes_at(c, v), c->b->lanes, 4);
 }
 
 void veer_mm_load_columns(mm_t *c) {
@@ -134,22 +84,24 @@ static bool is_long(const veer_mm_problem_t *p) {
 }
 
 void veer_mm_finish_row(mm_t *c, const val_t *products, val_t row) {
-    val_t y = at(c, c->y, add(c, mul(c, row, c->p->n), c->column));
+    val_t y = veer_emit_at(c->e, c->y, veer_emit_add(c->e, veer_emit_mul(c->e, row, c->p->n), c->column));
     for (int v = 0; v < c->vectors; v++)
-        store_vector(c, run_program(c, products[v], row, v), at(c, y, i64(c, (int64_t)v * c->b->lanes)),
-                     lanes_at(c, v));
+        veer_emit_store_first(c->e, run_program(c, products[v], row, v),
+                              veer_emit_at(c->e, y, veer_emit_i64(c->e, (int64_t)v * c->b->lanes)), lanes_at(c, v));
 }
 
 /* ---- a tile ---- */
 static val_t y_at(mm_t *c, const tile_t *t, int r, int v) {
-    val_t row = add(c, t->row, i64(c, r)), column = add(c, c->column, i64(c, (int64_t)v * c->b->lanes));
-    return at(c, c->y, add(c, mul(c, row, c->p->n), column));
+    val_t row = veer_emit_add(c->e, t->row, veer_emit_i64(c->e, r)),
+          column = veer_emit_add(c->e, c->column, veer_emit_i64(c->e, (int64_t)v * c->b->lanes));
+    return veer_emit_at(c->e, c->y, veer_emit_add(c->e, veer_emit_mul(c->e, row, c->p->n), column));
 }
 
 /* From a's first k to this one. */
 static val_t offset_in_a(mm_t *c, val_t k) {
-    if (!c->a_block) return mul(c, k, c->p->a_k);
-    return add(c, mul(c, divide(c, k, c->a_block), c->a_block_stride), mul(c, modulo(c, k, c->a_block), c->p->a_k));
+    if (!c->a_block) return veer_emit_mul(c->e, k, c->p->a_k);
+    return veer_emit_add(c->e, veer_emit_mul(c->e, veer_emit_div(c->e, k, c->a_block), c->a_block_stride),
+                         veer_emit_mul(c->e, veer_emit_mod(c->e, k, c->a_block), c->p->a_k));
 }
 
 /* One k: `a` and `b` point at it, `k` more is a constant. */
@@ -157,10 +109,12 @@ static void step(mm_t *c, tile_t *t, val_t a, val_t b, int64_t k) {
     unsigned align = c->p->b_constant ? (unsigned)c->b->lanes * 4 : 4;
     val_t columns[VEER_MM_MAX_VECTORS];
     for (int v = 0; v < c->vectors; v++)
-        columns[v] = load_vector(c, at(c, b, i64(c, k * c->b_stride + (int64_t)v * c->b->lanes)),
-                                 c->p->b_constant ? c->b->lanes : lanes_at(c, v), align);
+        columns[v] = veer_emit_load_first(
+            c->e, veer_emit_at(c->e, b, veer_emit_i64(c->e, k * c->b_stride + (int64_t)v * c->b->lanes)),
+            c->p->b_constant ? c->b->lanes : lanes_at(c, v), c->b->lanes, align);
     for (int r = 0; r < t->rows; r++) {
-        val_t x = load_scalar(c, at(c, a, i64(c, r * c->p->a_row + k * c->p->a_k)));
+        val_t x = veer_emit_load_all(c->e, veer_emit_at(c->e, a, veer_emit_i64(c->e, r * c->p->a_row + k * c->p->a_k)),
+                                     c->b->lanes);
         for (int v = 0; v < c->vectors; v++) {
             val_t *sum = &t->sums[r * c->vectors + v];
             /* One rounding on every target that can. */
@@ -182,7 +136,8 @@ static void begin_sums(mm_t *c, tile_t *t) {
     LLVMPositionBuilderAtEnd(e->builder, more);
     val_t waiting[VEER_MM_MAX_ROWS * VEER_MM_MAX_VECTORS];
     for (int i = 0; i < count; i++)
-        waiting[i] = load_vector(c, y_at(c, t, i / c->vectors, i % c->vectors), lanes_at(c, i % c->vectors), 4);
+        waiting[i] = veer_emit_load_first(c->e, y_at(c, t, i / c->vectors, i % c->vectors), lanes_at(c, i % c->vectors),
+                                          c->b->lanes, 4);
     LLVMBuildBr(e->builder, begin);
     LLVMPositionBuilderAtEnd(e->builder, begin);
     for (int i = 0; i < count; i++) {
@@ -197,7 +152,7 @@ static void fetch(mm_t *c, val_t from, int lines) {
     enum { SECOND_CACHE = 2 };
     veer_emit_t *e = c->e;
     for (int i = 0; i < lines; i++) {
-        val_t args[] = {at(c, from, i64(c, i * LINE_FLOATS)), LLVMConstInt(e->i32, 0, 0),
+        val_t args[] = {veer_emit_at(c->e, from, veer_emit_i64(c->e, i * LINE_FLOATS)), LLVMConstInt(e->i32, 0, 0),
                         LLVMConstInt(e->i32, SECOND_CACHE, 0), LLVMConstInt(e->i32, 1, 0)};
         veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
     }
@@ -215,8 +170,9 @@ static void sum_over_k(mm_t *c, tile_t *t) {
     int64_t unroll = veer_mm_unroll(count), last = c->p->k - (b->blocks - 1) * b->depth;
     begin_sums(c, t);
     if (!whole_steps(last, unroll)) return;
-    val_t end = i64(c, whole_steps(last, unroll)), zero = i64(c, 0), phis[VEER_MM_MAX_ROWS * VEER_MM_MAX_VECTORS];
-    if (b->blocks > 1) end = veer_emit_select(e, c->is_last, end, i64(c, b->depth));
+    val_t end = veer_emit_i64(c->e, whole_steps(last, unroll)), zero = veer_emit_i64(c->e, 0),
+          phis[VEER_MM_MAX_ROWS * VEER_MM_MAX_VECTORS];
+    if (b->blocks > 1) end = veer_emit_select(e, c->is_last, end, veer_emit_i64(c->e, b->depth));
     LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder), body = veer_emit_block(e, "k"),
                       done = veer_emit_block(e, "k_done");
     LLVMBuildBr(e->builder, body);
@@ -229,11 +185,13 @@ static void sum_over_k(mm_t *c, tile_t *t) {
     }
     if (b->prefetch) {
         int64_t each = b->fetch_step ? b->fetch_step : b->prefetch * LINE_FLOATS;
-        fetch(c, at(c, t->next_block, mul(c, divide(c, k, unroll), each)), b->prefetch);
+        fetch(c, veer_emit_at(c->e, t->next_block, veer_emit_mul(c->e, veer_emit_div(c->e, k, unroll), each)),
+              b->prefetch);
     }
-    val_t from_a = at(c, t->a, offset_in_a(c, k)), from_b = at(c, c->block, mul(c, k, c->b_stride));
+    val_t from_a = veer_emit_at(c->e, t->a, offset_in_a(c, k)),
+          from_b = veer_emit_at(c->e, c->block, veer_emit_mul(c->e, k, c->b_stride));
     for (int64_t u = 0; u < unroll; u++) step(c, t, from_a, from_b, u);
-    val_t next = add(c, k, i64(c, unroll));
+    val_t next = veer_emit_add(c->e, k, veer_emit_i64(c->e, unroll));
     LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, next, end, ""), body, done);
     LLVMAddIncoming(k, (val_t[]){zero, next}, (LLVMBasicBlockRef[]){before, body}, 2);
     for (int i = 0; i < count; i++) LLVMAddIncoming(phis[i], &t->sums[i], &body, 1);
@@ -243,7 +201,8 @@ static void sum_over_k(mm_t *c, tile_t *t) {
 static void rest_of_k(mm_t *c, tile_t *t) {
     int64_t last = c->p->k - (c->b->blocks - 1) * c->b->depth, unroll = veer_mm_unroll(t->rows * c->vectors);
     int64_t from = whole_steps(last, unroll); /* those that are left lie in one block of a */
-    val_t from_a = at(c, t->a, offset_in_a(c, i64(c, from))), from_b = at(c, c->block, i64(c, from * c->b_stride));
+    val_t from_a = veer_emit_at(c->e, t->a, offset_in_a(c, veer_emit_i64(c->e, from))),
+          from_b = veer_emit_at(c->e, c->block, veer_emit_i64(c->e, from * c->b_stride));
     for (int64_t k = from; k < last; k++) step(c, t, from_a, from_b, k - from);
 }
 
@@ -255,23 +214,27 @@ void veer_mm_sums(mm_t *c, tile_t *t) {
 static void finish_tile(mm_t *c, tile_t *t) {
     veer_emit_t *e = c->e;
     if (!c->stack) {
-        for (int r = 0; r < t->rows; r++) veer_mm_finish_row(c, &t->sums[r * c->vectors], add(c, t->row, i64(c, r)));
+        for (int r = 0; r < t->rows; r++)
+            veer_mm_finish_row(c, &t->sums[r * c->vectors], veer_emit_add(c->e, t->row, veer_emit_i64(c->e, r)));
         return;
     }
     for (int i = 0; i < t->rows * c->vectors; i++)
-        LLVMSetAlignment(LLVMBuildStore(e->builder, t->sums[i], at(c, c->stack, i64(c, (int64_t)i * c->b->lanes))),
+        LLVMSetAlignment(LLVMBuildStore(e->builder, t->sums[i],
+                                        veer_emit_at(c->e, c->stack, veer_emit_i64(c->e, (int64_t)i * c->b->lanes))),
                          (unsigned)c->b->lanes * 4);
 }
 
 /* Rows of the tile on the stack. */
 static void finish_stack(mm_t *c, val_t first, val_t rows) {
-    if (c->b->blocks > 1) rows = veer_emit_select(c->e, c->is_last, rows, i64(c, 0));
-    veer_emit_loop_t loop = veer_emit_loop_begin(c->e, i64(c, 0), rows, 1);
-    val_t products[VEER_MM_MAX_VECTORS], from = at(c, c->stack, mul(c, loop.i, (int64_t)c->vectors * c->b->lanes));
+    if (c->b->blocks > 1) rows = veer_emit_select(c->e, c->is_last, rows, veer_emit_i64(c->e, 0));
+    veer_emit_loop_t loop = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), rows, 1);
+    val_t products[VEER_MM_MAX_VECTORS],
+        from = veer_emit_at(c->e, c->stack, veer_emit_mul(c->e, loop.i, (int64_t)c->vectors * c->b->lanes));
     for (int v = 0; v < c->vectors; v++)
         products[v] =
-            load_vector(c, at(c, from, i64(c, (int64_t)v * c->b->lanes)), c->b->lanes, (unsigned)c->b->lanes * 4);
-    veer_mm_finish_row(c, products, add(c, first, loop.i));
+            veer_emit_load_first(c->e, veer_emit_at(c->e, from, veer_emit_i64(c->e, (int64_t)v * c->b->lanes)),
+                                 c->b->lanes, c->b->lanes, (unsigned)c->b->lanes * 4);
+    veer_mm_finish_row(c, products, veer_emit_add(c->e, first, loop.i));
     veer_emit_loop_end(c->e, &loop);
 }
 
@@ -288,7 +251,8 @@ static void do_tile(mm_t *c, tile_t t) {
     LLVMBuildCondBr(e->builder, c->is_last, last, wait);
     LLVMPositionBuilderAtEnd(e->builder, wait);
     for (int i = 0; i < t.rows * c->vectors; i++)
-        store_vector(c, t.sums[i], y_at(c, &t, i / c->vectors, i % c->vectors), lanes_at(c, i % c->vectors));
+        veer_emit_store_first(c->e, t.sums[i], y_at(c, &t, i / c->vectors, i % c->vectors),
+                              lanes_at(c, i % c->vectors));
     LLVMBuildBr(e->builder, both);
     LLVMPositionBuilderAtEnd(e->builder, last);
     rest_of_k(c, &t);
@@ -308,28 +272,32 @@ static val_t next_block(mm_t *c, val_t tile) {
     int64_t steps = b->depth / veer_mm_unroll((int)b->tile_rows * c->vectors);
     val_t is_none = LLVMBuildICmp(e->builder, LLVMIntEQ, c->jit->next, LLVMConstNull(e->ptr), "");
     val_t ends = c->is_last ? LLVMBuildAnd(e->builder, c->is_end, c->is_last, "") : c->is_end;
-    val_t following = at(c, c->block, i64(c, b->depth * c->b_stride));
+    val_t following = veer_emit_at(c->e, c->block, veer_emit_i64(c->e, b->depth * c->b_stride));
     val_t next = veer_emit_select(e, ends, veer_emit_select(e, is_none, c->block, c->jit->next), following);
-    return at(c, next, mul(c, modulo(c, tile, b->fetch_tiles), steps * b->fetch_step));
+    return veer_emit_at(c->e, next,
+                        veer_emit_mul(c->e, veer_emit_mod(c->e, tile, b->fetch_tiles), steps * b->fetch_step));
 }
 
 static void do_tiles(mm_t *c, val_t lead, val_t first, val_t end) {
     veer_emit_t *e = c->e;
     const veer_mm_blocking_t *b = c->b;
     veer_emit_loop_t loop = veer_emit_loop_begin(e, first, end, 1);
-    val_t longs = i64(c, b->long_tiles), before = loop.i;
+    val_t longs = veer_emit_i64(c->e, b->long_tiles), before = loop.i;
     val_t is_long_tile = LLVMBuildICmp(e->builder, LLVMIntSLT, loop.i, longs, "");
     if (b->long_tiles) before = veer_emit_select(e, is_long_tile, loop.i, longs);
-    val_t in_lead = add(c, mul(c, loop.i, b->tile_rows), b->long_tiles ? before : i64(c, 0));
-    val_t rows = i64(c, b->tile_rows);
-    tile_t t = {.rows = (int)b->tile_rows, .row = add(c, mul(c, lead, c->p->m), in_lead)};
-    t.a = at(c, c->a, add(c, mul(c, lead, c->p->a_lead), mul(c, in_lead, c->p->a_row)));
-    t.a = at(c, t.a, mul(c, c->k, c->p->a_k));
+    val_t in_lead =
+        veer_emit_add(c->e, veer_emit_mul(c->e, loop.i, b->tile_rows), b->long_tiles ? before : veer_emit_i64(c->e, 0));
+    val_t rows = veer_emit_i64(c->e, b->tile_rows);
+    tile_t t = {.rows = (int)b->tile_rows, .row = veer_emit_add(c->e, veer_emit_mul(c->e, lead, c->p->m), in_lead)};
+    t.a = veer_emit_at(
+        c->e, c->a,
+        veer_emit_add(c->e, veer_emit_mul(c->e, lead, c->p->a_lead), veer_emit_mul(c->e, in_lead, c->p->a_row)));
+    t.a = veer_emit_at(c->e, t.a, veer_emit_mul(c->e, c->k, c->p->a_k));
     if (b->fetch_tiles) t.next_block = next_block(c, loop.i);
     if (b->long_tiles) {
         LLVMBasicBlockRef yes = veer_emit_block(e, "long"), no = veer_emit_block(e, "short"),
                           both = veer_emit_block(e, "both");
-        rows = veer_emit_select(e, is_long_tile, i64(c, b->tile_rows + 1), rows);
+        rows = veer_emit_select(e, is_long_tile, veer_emit_i64(c->e, b->tile_rows + 1), rows);
         LLVMBuildCondBr(e->builder, is_long_tile, yes, no);
         LLVMPositionBuilderAtEnd(e->builder, yes);
         t.rows++;
@@ -348,16 +316,16 @@ static void do_tiles(mm_t *c, val_t lead, val_t first, val_t end) {
 
 static void do_blocks(mm_t *c, val_t lead, val_t first, val_t end, val_t panel) {
     const veer_mm_blocking_t *b = c->b;
-    c->k = i64(c, 0), c->block = panel;
+    c->k = veer_emit_i64(c->e, 0), c->block = panel;
     if (b->blocks == 1) {
         do_tiles(c, lead, first, end);
         return;
     }
-    veer_emit_loop_t loop = veer_emit_loop_begin(c->e, i64(c, 0), i64(c, b->blocks), 1);
-    c->is_first = LLVMBuildICmp(c->e->builder, LLVMIntEQ, loop.i, i64(c, 0), "");
-    c->is_last = LLVMBuildICmp(c->e->builder, LLVMIntEQ, loop.i, i64(c, b->blocks - 1), "");
-    c->k = mul(c, loop.i, b->depth);
-    c->block = at(c, panel, mul(c, c->k, c->b_stride));
+    veer_emit_loop_t loop = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, b->blocks), 1);
+    c->is_first = LLVMBuildICmp(c->e->builder, LLVMIntEQ, loop.i, veer_emit_i64(c->e, 0), "");
+    c->is_last = LLVMBuildICmp(c->e->builder, LLVMIntEQ, loop.i, veer_emit_i64(c->e, b->blocks - 1), "");
+    c->k = veer_emit_mul(c->e, loop.i, b->depth);
+    c->block = veer_emit_at(c->e, panel, veer_emit_mul(c->e, c->k, c->b_stride));
     do_tiles(c, lead, first, end);
     veer_emit_loop_end(c->e, &loop);
 }
@@ -367,14 +335,15 @@ static void do_panel(mm_t *c, val_t lead, val_t group, val_t panel, bool is_tail
     int64_t width = (int64_t)b->vectors * b->lanes, all = (b->panels - 1) * b->vectors + b->tail_vectors;
     c->vectors = is_tail ? b->tail_vectors : b->vectors;
     c->lanes = is_tail ? b->tail_lanes : b->lanes;
-    c->column = mul(c, panel, width);
+    c->column = veer_emit_mul(c->e, panel, width);
     c->b_stride = c->p->b_constant ? (int64_t)c->vectors * b->lanes : c->p->b_k;
     int64_t lead_stride = c->p->b_constant && c->p->b_lead ? all * b->lanes * c->p->k : c->p->b_lead;
-    val_t in_lead = c->p->b_constant ? mul(c, panel, width * c->p->k) : c->column;
-    val_t first_k = at(c, c->bm, add(c, mul(c, lead, lead_stride), in_lead));
+    val_t in_lead = c->p->b_constant ? veer_emit_mul(c->e, panel, width * c->p->k) : c->column;
+    val_t first_k = veer_emit_at(c->e, c->bm, veer_emit_add(c->e, veer_emit_mul(c->e, lead, lead_stride), in_lead));
     veer_mm_load_columns(c);
-    val_t first = divide(c, mul(c, group, b->tiles), b->groups),
-          end = divide(c, mul(c, add(c, group, i64(c, 1)), b->tiles), b->groups);
+    val_t first = veer_emit_div(c->e, veer_emit_mul(c->e, group, b->tiles), b->groups),
+          end = veer_emit_div(c->e, veer_emit_mul(c->e, veer_emit_add(c->e, group, veer_emit_i64(c->e, 1)), b->tiles),
+                              b->groups);
     do_blocks(c, lead, first, end, first_k);
 }
 
@@ -382,12 +351,15 @@ static void do_item(mm_t *c, val_t item) {
     veer_emit_t *e = c->e;
     const veer_mm_blocking_t *b = c->b;
     int64_t inner = b->panels_outer ? b->groups : b->panels, outer = b->panels_outer ? b->panels : b->groups;
-    val_t fast = modulo(c, item, inner), rest = divide(c, item, inner), slow = modulo(c, rest, outer);
-    val_t lead = divide(c, rest, outer), group = b->panels_outer ? fast : slow, panel = b->panels_outer ? slow : fast;
-    val_t last = LLVMBuildSub(e->builder, c->jit->end, i64(c, 1), "");
+    val_t fast = veer_emit_mod(c->e, item, inner), rest = veer_emit_div(c->e, item, inner),
+          slow = veer_emit_mod(c->e, rest, outer);
+    val_t lead = veer_emit_div(c->e, rest, outer), group = b->panels_outer ? fast : slow,
+          panel = b->panels_outer ? slow : fast;
+    val_t last = LLVMBuildSub(e->builder, c->jit->end, veer_emit_i64(c->e, 1), "");
     /* Items of one panel fetch the next one together. */
     int64_t alike = b->panels_outer && b->blocks == 1 ? b->groups : 1;
-    c->is_end = LLVMBuildICmp(e->builder, LLVMIntEQ, divide(c, item, alike), divide(c, last, alike), "");
+    c->is_end =
+        LLVMBuildICmp(e->builder, LLVMIntEQ, veer_emit_div(c->e, item, alike), veer_emit_div(c->e, last, alike), "");
     bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes;
     if (!partial || b->panels == 1) {
         do_panel(c, lead, group, panel, partial);
@@ -395,7 +367,8 @@ static void do_item(mm_t *c, val_t item) {
     }
     LLVMBasicBlockRef full = veer_emit_block(e, "full"), tail = veer_emit_block(e, "tail"),
                       both = veer_emit_block(e, "both");
-    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, panel, i64(c, b->panels - 1), ""), full, tail);
+    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, panel, veer_emit_i64(c->e, b->panels - 1), ""),
+                    full, tail);
     LLVMPositionBuilderAtEnd(e->builder, full);
     do_panel(c, lead, group, panel, false);
     LLVMBuildBr(e->builder, both);

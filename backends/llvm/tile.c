@@ -5,57 +5,8 @@
 typedef LLVMValueRef val_t;
 
 /* ---- addresses and memory ---- */
-val_t veer_tile_i64(veer_tile_ctx_t *t, int64_t v) {
-    return veer_emit_i64(t->e, v);
-}
-val_t veer_tile_add(veer_tile_ctx_t *t, val_t a, val_t b) {
-    return LLVMBuildNSWAdd(t->e->builder, a, b, "");
-}
-val_t veer_tile_mul(veer_tile_ctx_t *t, val_t a, int64_t by) {
-    return LLVMBuildNSWMul(t->e->builder, a, veer_emit_i64(t->e, by), "");
-}
-val_t veer_tile_at(veer_tile_ctx_t *t, val_t base, val_t offset) {
-    return LLVMBuildInBoundsGEP2(t->e->builder, t->e->f32, base, &offset, 1, "");
-}
 val_t veer_tile_at_c(veer_tile_ctx_t *t, val_t base, int64_t offset) {
-    return offset ? veer_tile_at(t, base, veer_emit_i64(t->e, offset)) : base;
-}
-
-static val_t first_lanes(veer_tile_ctx_t *t, int lanes) {
-    val_t bits[64];
-    for (int i = 0; i < t->lanes; i++) bits[i] = LLVMConstInt(t->e->i1, i < lanes, 0);
-    return LLVMConstVector(bits, (unsigned)t->lanes);
-}
-
-val_t veer_tile_load(veer_tile_ctx_t *t, val_t address, int lanes) {
-    veer_emit_t *e = t->e;
-    if (lanes == t->lanes) {
-        val_t v = LLVMBuildLoad2(e->builder, t->vector, address, "");
-        LLVMSetAlignment(v, 4);
-        return v;
-    }
-    val_t args[] = {address, LLVMConstInt(e->i32, 4, 0), first_lanes(t, lanes), LLVMConstNull(t->vector)};
-    return veer_emit_intrinsic(e, "llvm.masked.load", (LLVMTypeRef[]){t->vector, e->ptr}, 2, args, 4);
-}
-
-void veer_tile_store(veer_tile_ctx_t *t, val_t value, val_t address, int lanes) {
-    veer_emit_t *e = t->e;
-    if (lanes == t->lanes) {
-        LLVMSetAlignment(LLVMBuildStore(e->builder, value, address), 4);
-        return;
-    }
-    val_t args[] = {value, address, LLVMConstInt(e->i32, 4, 0), first_lanes(t, lanes)};
-    veer_emit_intrinsic(e, "llvm.masked.store", (LLVMTypeRef[]){t->vector, e->ptr}, 2, args, 4);
-}
-
-static val_t load_float(veer_tile_ctx_t *t, val_t address) {
-    val_t v = LLVMBuildLoad2(t->e->builder, t->e->f32, address, "");
-    LLVMSetAlignment(v, 4);
-    return v;
-}
-
-val_t veer_tile_load_all(veer_tile_ctx_t *t, val_t address) {
-    return veer_emit_splat(t->e, load_float(t, address), (unsigned)t->lanes);
+    return offset ? veer_emit_at(t->e, base, veer_emit_i64(t->e, offset)) : base;
 }
 
 /* ---- products ---- */
@@ -74,10 +25,10 @@ static void step(work_t *w, val_t a, val_t b, int64_t more) {
     veer_tile_t *tile = &w->tile;
     val_t columns[VEER_TILE_MAX_VECTORS];
     for (int v = 0; v < tile->vectors; v++)
-        columns[v] = veer_tile_load(t, veer_tile_at_c(t, b, more * w->p->b_row + (int64_t)v * t->lanes),
-                                    w->p->padded ? t->lanes : veer_tile_lanes(t, tile, v));
+        columns[v] = veer_emit_load_first(t->e, veer_tile_at_c(t, b, more * w->p->b_row + (int64_t)v * t->lanes),
+                                          w->p->padded ? t->lanes : veer_tile_lanes(t, tile, v), t->lanes, 4);
     for (int r = 0; r < tile->rows; r++) {
-        val_t x = veer_tile_load_all(t, veer_tile_at_c(t, a, r * w->p->a.row + more * w->p->a.column));
+        val_t x = veer_emit_load_all(t->e, veer_tile_at_c(t, a, r * w->p->a.row + more * w->p->a.column), t->lanes);
         for (int v = 0; v < tile->vectors; v++) {
             val_t *sum = &tile->sums[r * tile->vectors + v];
             /* One rounding on every target that can. */
@@ -102,10 +53,10 @@ static void loop_over_k(work_t *w, int64_t steps, int64_t unroll) {
         LLVMAddIncoming(phis[i], &sums[i], &before, 1);
         sums[i] = phis[i];
     }
-    val_t a = veer_tile_at(t, w->a, veer_tile_mul(t, k, w->p->a.column)),
-          b = veer_tile_at(t, w->b, veer_tile_mul(t, k, w->p->b_row));
+    val_t a = veer_emit_at(t->e, w->a, veer_emit_mul(t->e, k, w->p->a.column)),
+          b = veer_emit_at(t->e, w->b, veer_emit_mul(t->e, k, w->p->b_row));
     for (int64_t u = 0; u < unroll; u++) step(w, a, b, u);
-    val_t next = veer_tile_add(t, k, veer_emit_i64(e, unroll)), end = veer_emit_i64(e, steps * unroll);
+    val_t next = veer_emit_add(t->e, k, veer_emit_i64(e, unroll)), end = veer_emit_i64(e, steps * unroll);
     LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, next, end, ""), body, done);
     LLVMAddIncoming(k, (val_t[]){zero, next}, (LLVMBasicBlockRef[]){before, body}, 2);
     for (int i = 0; i < count; i++) LLVMAddIncoming(phis[i], &sums[i], &body, 1);
@@ -119,7 +70,7 @@ static void do_tile(work_t *w, val_t row, int rows) {
     assert(count <= VEER_TILE_MAX_SUMS);
     for (int i = 0; i < count; i++) tile->sums[i] = LLVMConstNull(w->t->vector);
     if (w->p->begin) w->p->begin(w->p->user, tile);
-    w->a = veer_tile_at(w->t, w->p->a.base, veer_tile_mul(w->t, row, w->p->a.row));
+    w->a = veer_emit_at(w->t->e, w->p->a.base, veer_emit_mul(w->t->e, row, w->p->a.row));
     int64_t unroll = count >= 20 ? 1 : count >= 8 ? 2 : 4, steps = w->p->k / unroll;
     if (steps < 2) steps = 0;
     if (steps) loop_over_k(w, steps, unroll);
@@ -133,7 +84,7 @@ static void do_tiles(work_t *w, int64_t first, int64_t tiles, int rows) {
     if (tiles == 1) do_tile(w, veer_emit_i64(e, first), rows);
     if (tiles < 2) return;
     veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, tiles), 1);
-    do_tile(w, veer_tile_add(w->t, veer_tile_mul(w->t, loop.i, rows), veer_emit_i64(e, first)), rows);
+    do_tile(w, veer_emit_add(w->t->e, veer_emit_mul(w->t->e, loop.i, rows), veer_emit_i64(e, first)), rows);
     veer_emit_loop_end(e, &loop);
 }
 
@@ -155,7 +106,7 @@ static void do_panel(void *user, val_t column, int vectors, int tail) {
     int most = most_rows(w->t, vectors, w->p->a.row);
     int64_t tiles = (w->p->rows + most - 1) / most, low = w->p->rows / tiles, longs = w->p->rows % tiles;
     w->tile.column = column, w->tile.vectors = vectors, w->tile.tail = tail;
-    w->b = veer_tile_at(w->t, w->p->b, column);
+    w->b = veer_emit_at(w->t->e, w->p->b, column);
     do_tiles(w, 0, longs, (int)low + 1);
     do_tiles(w, longs * (low + 1), tiles - longs, (int)low);
 }
@@ -224,8 +175,9 @@ static val_t scaled(move_t *m, val_t x) {
 }
 
 static val_t element(move_t *m, veer_tile_matrix_t matrix, val_t i, val_t j) {
-    val_t offset = veer_tile_add(m->t, veer_tile_mul(m->t, i, matrix.row), veer_tile_mul(m->t, j, matrix.column));
-    return veer_tile_at(m->t, matrix.base, offset);
+    val_t offset =
+        veer_emit_add(m->t->e, veer_emit_mul(m->t->e, i, matrix.row), veer_emit_mul(m->t->e, j, matrix.column));
+    return veer_emit_at(m->t->e, matrix.base, offset);
 }
 
 /* body(m, j, lanes) for whole vectors of columns, in a loop, and for the rest. */
@@ -255,8 +207,8 @@ static void for_blocks(move_t *m, int64_t rows, int64_t columns, int height, par
 
 static void copy_vector(move_t *m, val_t i, int rows, val_t j, int columns) {
     (void)rows;
-    val_t x = veer_tile_load(m->t, element(m, m->from, i, j), columns);
-    veer_tile_store(m->t, scaled(m, x), element(m, m->to, i, j), m->padded ? m->t->lanes : columns);
+    val_t x = veer_emit_load_first(m->t->e, element(m, m->from, i, j), columns, m->t->lanes, 4);
+    veer_emit_store_first(m->t->e, scaled(m, x), element(m, m->to, i, j), m->padded ? m->t->lanes : columns);
 }
 
 /* The transpose of as many vectors as they have lanes: each stage interleaves the first half with the second. */
@@ -278,11 +230,13 @@ static void turn_block(move_t *m, val_t i, int rows, val_t j, int columns) {
     veer_tile_ctx_t *t = m->t;
     val_t v[64], from = element(m, m->from, i, j), to = element(m, m->to, i, j);
     for (int c = 0; c < t->lanes; c++)
-        v[c] = c < columns ? scaled(m, veer_tile_load(t, veer_tile_at_c(t, from, c * m->from.column), rows))
-                           : LLVMConstNull(t->vector);
+        v[c] =
+            c < columns
+                ? scaled(m, veer_emit_load_first(t->e, veer_tile_at_c(t, from, c * m->from.column), rows, t->lanes, 4))
+                : LLVMConstNull(t->vector);
     transpose(t, v);
     for (int r = 0; r < rows; r++)
-        veer_tile_store(t, v[r], veer_tile_at_c(t, to, r * m->to.row), m->padded ? t->lanes : columns);
+        veer_emit_store_first(t->e, v[r], veer_tile_at_c(t, to, r * m->to.row), m->padded ? t->lanes : columns);
 }
 
 /* Neither way contiguous. */
@@ -292,14 +246,14 @@ static void copy_scattered(move_t *m, val_t i, int rows, val_t j, int columns) {
     if (m->padded) {
         val_t x = LLVMConstNull(m->t->vector), from = element(m, m->from, i, j);
         for (int c = 0; c < columns; c++) {
-            val_t one = load_float(m->t, veer_tile_at_c(m->t, from, c * m->from.column));
+            val_t one = veer_emit_load_all(m->t->e, veer_tile_at_c(m->t, from, c * m->from.column), 1);
             x = LLVMBuildInsertElement(e->builder, x, one, veer_emit_i64(e, c), "");
         }
-        veer_tile_store(m->t, scaled(m, x), element(m, m->to, i, j), m->t->lanes);
+        veer_emit_store_first(m->t->e, scaled(m, x), element(m, m->to, i, j), m->t->lanes);
         return;
     }
     veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, columns), 1);
-    val_t at = veer_tile_add(m->t, j, loop.i), x = load_float(m->t, element(m, m->from, i, at));
+    val_t at = veer_emit_add(m->t->e, j, loop.i), x = veer_emit_load_all(m->t->e, element(m, m->from, i, at), 1);
     if (m->factor)
         x = LLVMBuildFMul(e->builder, x, LLVMBuildExtractElement(e->builder, m->factor, veer_emit_i64(e, 0), ""), "");
     LLVMSetAlignment(LLVMBuildStore(e->builder, x, element(m, m->to, i, at)), 4);
@@ -338,6 +292,6 @@ void veer_tile_clear(veer_tile_ctx_t *t, val_t address, int64_t floats) {
     veer_emit_t *e = t->e;
     assert(floats % t->lanes == 0);
     veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, floats), t->lanes);
-    veer_tile_store(t, LLVMConstNull(t->vector), veer_tile_at(t, address, loop.i), t->lanes);
+    veer_emit_store_first(t->e, LLVMConstNull(t->vector), veer_emit_at(t->e, address, loop.i), t->lanes);
     veer_emit_loop_end(e, &loop);
 }

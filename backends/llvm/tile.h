@@ -15,17 +15,8 @@ typedef struct veer_tile_ctx_s {
     LLVMTypeRef vector;
 } veer_tile_ctx_t;
 
-/* ---- addresses and memory ---- offsets in floats */
-LLVMValueRef veer_tile_i64(veer_tile_ctx_t *t, int64_t v);
-LLVMValueRef veer_tile_add(veer_tile_ctx_t *t, LLVMValueRef a, LLVMValueRef b);
-LLVMValueRef veer_tile_mul(veer_tile_ctx_t *t, LLVMValueRef a, int64_t by);
-LLVMValueRef veer_tile_at(veer_tile_ctx_t *t, LLVMValueRef base, LLVMValueRef offset);
+/* A constant number of floats behind base. */
 LLVMValueRef veer_tile_at_c(veer_tile_ctx_t *t, LLVMValueRef base, int64_t offset);
-/* The first `lanes` of a vector, the others 0; of unaligned memory. */
-LLVMValueRef veer_tile_load(veer_tile_ctx_t *t, LLVMValueRef address, int lanes);
-void veer_tile_store(veer_tile_ctx_t *t, LLVMValueRef value, LLVMValueRef address, int lanes);
-/* One float in every lane. */
-LLVMValueRef veer_tile_load_all(veer_tile_ctx_t *t, LLVMValueRef address);
 
 /* ---- products ---- */
 enum { VEER_TILE_MAX_ROWS = 14, VEER_TILE_MAX_VECTORS = 5, VEER_TILE_MAX_SUMS = 28 };

@@ -32,46 +32,14 @@ typedef struct wino_s {
 
 /* ---- addresses and memory ---- */
 
-static val_t i64(wino_t *c, int64_t v) {
-    return veer_emit_i64(c->e, v);
-}
-static val_t add(wino_t *c, val_t a, val_t b) {
-    return LLVMBuildNSWAdd(c->e->builder, a, b, "");
-}
-static val_t sub(wino_t *c, val_t a, val_t b) {
-    return LLVMBuildNSWSub(c->e->builder, a, b, "");
-}
-static val_t mul(wino_t *c, val_t a, int64_t by) {
-    return LLVMBuildNSWMul(c->e->builder, a, i64(c, by), "");
-}
-static val_t divide(wino_t *c, val_t a, int64_t by) {
-    return LLVMBuildUDiv(c->e->builder, a, i64(c, by), "");
-}
-static val_t modulo(wino_t *c, val_t a, int64_t by) {
-    return LLVMBuildURem(c->e->builder, a, i64(c, by), "");
-}
-static val_t at(wino_t *c, val_t base, val_t elements) {
-    return LLVMBuildInBoundsGEP2(c->e->builder, c->e->f32, base, &elements, 1, "");
-}
 static val_t is_below(wino_t *c, val_t a, int64_t limit) { /* 0 <= a < limit */
-    return LLVMBuildICmp(c->e->builder, LLVMIntULT, a, i64(c, limit < 0 ? 0 : limit), "");
+    return LLVMBuildICmp(c->e->builder, LLVMIntULT, a, veer_emit_i64(c->e, limit < 0 ? 0 : limit), "");
 }
 
 static val_t load(wino_t *c, val_t address, unsigned align) {
     val_t v = LLVMBuildLoad2(c->e->builder, c->mm.vector, address, "");
     LLVMSetAlignment(v, align);
     return v;
-}
-
-/* The first lanes of a vector; the others are 0. */
-static val_t load_lanes(wino_t *c, val_t address, int lanes) {
-    int all = c->cut->mm.lanes;
-    if (lanes == all) return load(c, address, 4);
-    val_t bits[64];
-    for (int i = 0; i < all; i++) bits[i] = LLVMConstInt(c->e->i1, i < lanes, 0);
-    val_t args[] = {address, LLVMConstInt(c->e->i32, 4, 0), LLVMConstVector(bits, (unsigned)all),
-                    LLVMConstNull(c->mm.vector)};
-    return veer_emit_intrinsic(c->e, "llvm.masked.load", (LLVMTypeRef[]){c->mm.vector, c->e->ptr}, 2, args, 4);
 }
 
 /* Of scratch and of the stack. */
@@ -84,8 +52,8 @@ static void fetch(wino_t *c, val_t from, int64_t floats) {
     enum { FIRST_CACHE = 3 };
     veer_emit_t *e = c->e;
     for (int64_t i = 0; i < floats; i += LINE_FLOATS) {
-        val_t args[] = {at(c, from, i64(c, i)), LLVMConstInt(e->i32, 1, 0), LLVMConstInt(e->i32, FIRST_CACHE, 0),
-                        LLVMConstInt(e->i32, 1, 0)};
+        val_t args[] = {veer_emit_at(c->e, from, veer_emit_i64(c->e, i)), LLVMConstInt(e->i32, 1, 0),
+                        LLVMConstInt(e->i32, FIRST_CACHE, 0), LLVMConstInt(e->i32, 1, 0)};
         veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
     }
 }
@@ -148,11 +116,11 @@ static void output_1d(wino_t *c, const val_t *z, val_t *y) {
 /* The first tile of a product's tile. */
 static val_t first_tile(wino_t *c, val_t micro) {
     const veer_mm_blocking_t *b = &c->cut->mm;
-    val_t first = mul(c, micro, b->tile_rows);
+    val_t first = veer_emit_mul(c->e, micro, b->tile_rows);
     if (!b->long_tiles) return first;
-    val_t longs = i64(c, b->long_tiles);
+    val_t longs = veer_emit_i64(c->e, b->long_tiles);
     val_t is_long = LLVMBuildICmp(c->e->builder, LLVMIntSLT, micro, longs, "");
-    return add(c, first, veer_emit_select(c->e, is_long, micro, longs));
+    return veer_emit_add(c->e, first, veer_emit_select(c->e, is_long, micro, longs));
 }
 
 /* ---- patches of x ---- */
@@ -163,35 +131,39 @@ typedef struct place_s {
 
 static place_t place_of(wino_t *c, val_t tile) {
     int64_t tiles = c->cut->tiles_h * c->cut->tiles_w;
-    val_t in_image = modulo(c, tile, tiles);
-    return (place_t){divide(c, tile, tiles), divide(c, in_image, c->cut->tiles_w),
-                     modulo(c, in_image, c->cut->tiles_w)};
+    val_t in_image = veer_emit_mod(c->e, tile, tiles);
+    return (place_t){veer_emit_div(c->e, tile, tiles), veer_emit_div(c->e, in_image, c->cut->tiles_w),
+                     veer_emit_mod(c->e, in_image, c->cut->tiles_w)};
 }
 
 /* Where a patch is read: at `base`, or where it is NULL at the table's addresses. */
 static val_t position(wino_t *c, val_t base, int i, int j, val_t channel) {
-    if (base) return at(c, base, add(c, channel, i64(c, (i * c->p->w + j) * c->p->mm.k)));
-    val_t slot = i64(c, i * c->cut->patch + j);
+    if (base)
+        return veer_emit_at(c->e, base,
+                            veer_emit_add(c->e, channel, veer_emit_i64(c->e, (i * c->p->w + j) * c->p->mm.k)));
+    val_t slot = veer_emit_i64(c->e, i * c->cut->patch + j);
     val_t address = LLVMBuildInBoundsGEP2(c->e->builder, c->e->ptr, c->table, &slot, 1, "");
-    return at(c, LLVMBuildLoad2(c->e->builder, c->e->ptr, address, ""), channel);
+    return veer_emit_at(c->e, LLVMBuildLoad2(c->e->builder, c->e->ptr, address, ""), channel);
 }
 
 /* One vector of channels of a patch, to row `row` of v. */
 static void transform_channels(wino_t *c, val_t base, val_t channel, int lanes, val_t row) {
     int n = c->cut->patch;
-    val_t block = mul(c, divide(c, channel, VEER_WINO_BLOCK), c->cut->v_block);
-    val_t to = at(c, row, add(c, block, modulo(c, channel, VEER_WINO_BLOCK)));
+    val_t block = veer_emit_mul(c->e, veer_emit_div(c->e, channel, VEER_WINO_BLOCK), c->cut->v_block);
+    val_t to = veer_emit_at(c->e, row, veer_emit_add(c->e, block, veer_emit_mod(c->e, channel, VEER_WINO_BLOCK)));
     val_t half[PATCH][PATCH];
     for (int j = 0; j < n; j++) {
         val_t d[PATCH], t[PATCH];
-        for (int i = 0; i < n; i++) d[i] = load_lanes(c, position(c, base, i, j, channel), lanes);
+        for (int i = 0; i < n; i++)
+            d[i] = veer_emit_load_first(c->e, position(c, base, i, j, channel), lanes, c->cut->mm.lanes, 4);
         input_1d(c, d, t);
         for (int i = 0; i < n; i++) half[i][j] = t[i];
     }
     for (int i = 0; i < n; i++) {
         val_t t[PATCH];
         input_1d(c, half[i], t);
-        for (int j = 0; j < n; j++) store(c, t[j], at(c, to, i64(c, (i * n + j) * c->cut->v_position)));
+        for (int j = 0; j < n; j++)
+            store(c, t[j], veer_emit_at(c->e, to, veer_emit_i64(c->e, (i * n + j) * c->cut->v_position)));
     }
 }
 
@@ -199,11 +171,11 @@ static void transform_patch(wino_t *c, val_t base, val_t row) {
     int lanes = c->cut->mm.lanes;
     int64_t whole = c->p->mm.k / lanes * lanes;
     if (whole) {
-        veer_emit_loop_t loop = veer_emit_loop_begin(c->e, i64(c, 0), i64(c, whole), lanes);
+        veer_emit_loop_t loop = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, whole), lanes);
         transform_channels(c, base, loop.i, lanes, row);
         veer_emit_loop_end(c->e, &loop);
     }
-    if (whole < c->p->mm.k) transform_channels(c, base, i64(c, whole), (int)(c->p->mm.k - whole), row);
+    if (whole < c->p->mm.k) transform_channels(c, base, veer_emit_i64(c->e, whole), (int)(c->p->mm.k - whole), row);
 }
 
 /* h, w: the patch's first row and column in x, perhaps negative; base: its address, were it inside. */
@@ -211,12 +183,13 @@ static void fill_table(wino_t *c, val_t h, val_t w, val_t base) {
     int n = c->cut->patch;
     val_t row_exists[PATCH], column_exists[PATCH];
     for (int i = 0; i < n; i++) {
-        row_exists[i] = is_below(c, add(c, h, i64(c, i)), c->p->h);
-        column_exists[i] = is_below(c, add(c, w, i64(c, i)), c->p->w);
+        row_exists[i] = is_below(c, veer_emit_add(c->e, h, veer_emit_i64(c->e, i)), c->p->h);
+        column_exists[i] = is_below(c, veer_emit_add(c->e, w, veer_emit_i64(c->e, i)), c->p->w);
     }
     for (int i = 0; i < n * n; i++) {
-        val_t exists = LLVMBuildAnd(c->e->builder, row_exists[i / n], column_exists[i % n], ""), slot = i64(c, i);
-        val_t offset = i64(c, (i / n * c->p->w + i % n) * c->p->mm.k);
+        val_t exists = LLVMBuildAnd(c->e->builder, row_exists[i / n], column_exists[i % n], ""),
+              slot = veer_emit_i64(c->e, i);
+        val_t offset = veer_emit_i64(c->e, (i / n * c->p->w + i % n) * c->p->mm.k);
         /* not in bounds where it is not taken */
         val_t inside = LLVMBuildGEP2(c->e->builder, c->e->f32, base, &offset, 1, "");
         LLVMBuildStore(c->e->builder, veer_emit_select(c->e, exists, inside, c->zeros),
@@ -229,10 +202,11 @@ static void transform_tile(wino_t *c, val_t tile, val_t row) {
     veer_emit_t *e = c->e;
     int n = c->cut->patch;
     place_t place = place_of(c, tile);
-    val_t h = sub(c, mul(c, place.h, c->cut->tile), i64(c, c->p->pad_h));
-    val_t w = sub(c, mul(c, place.w, c->cut->tile), i64(c, c->p->pad_w));
-    val_t offset = add(c, mul(c, add(c, mul(c, place.image, c->p->h), h), c->p->w), w);
-    offset = mul(c, offset, c->p->mm.k);
+    val_t h = veer_emit_sub(c->e, veer_emit_mul(c->e, place.h, c->cut->tile), veer_emit_i64(c->e, c->p->pad_h));
+    val_t w = veer_emit_sub(c->e, veer_emit_mul(c->e, place.w, c->cut->tile), veer_emit_i64(c->e, c->p->pad_w));
+    val_t offset = veer_emit_add(
+        c->e, veer_emit_mul(c->e, veer_emit_add(c->e, veer_emit_mul(c->e, place.image, c->p->h), h), c->p->w), w);
+    offset = veer_emit_mul(c->e, offset, c->p->mm.k);
     val_t base = LLVMBuildGEP2(e->builder, e->f32, c->mm.a, &offset, 1, "");
     LLVMBasicBlockRef whole = veer_emit_block(e, "whole"), edge = veer_emit_block(e, "edge"),
                       both = veer_emit_block(e, "transformed");
@@ -254,10 +228,12 @@ static void transform_group(wino_t *c, val_t is_new) {
     LLVMBuildCondBr(e->builder, is_new, yes, both);
     LLVMPositionBuilderAtEnd(e->builder, yes);
     veer_emit_loop_t micros = veer_emit_loop_begin(e, c->first_micro, c->end_micro, 1);
-    val_t first = first_tile(c, micros.i), end = first_tile(c, add(c, micros.i, i64(c, 1)));
-    val_t v = at(c, c->v, mul(c, sub(c, micros.i, c->first_micro), c->cut->v_micro));
+    val_t first = first_tile(c, micros.i), end = first_tile(c, veer_emit_add(c->e, micros.i, veer_emit_i64(c->e, 1)));
+    val_t v =
+        veer_emit_at(c->e, c->v, veer_emit_mul(c->e, veer_emit_sub(c->e, micros.i, c->first_micro), c->cut->v_micro));
     veer_emit_loop_t tiles = veer_emit_loop_begin(e, first, end, 1);
-    transform_tile(c, tiles.i, at(c, v, mul(c, sub(c, tiles.i, first), VEER_WINO_BLOCK)));
+    transform_tile(c, tiles.i,
+                   veer_emit_at(c->e, v, veer_emit_mul(c->e, veer_emit_sub(c->e, tiles.i, first), VEER_WINO_BLOCK)));
     veer_emit_loop_end(e, &tiles);
     veer_emit_loop_end(e, &micros);
     LLVMBuildBr(e->builder, both);
@@ -270,35 +246,40 @@ static void transform_group(wino_t *c, val_t is_new) {
 static val_t part_to_fetch(wino_t *c, val_t micro) {
     const veer_mm_blocking_t *b = &c->cut->mm;
     int64_t steps = c->p->mm.k / veer_mm_unroll((int)b->tile_rows * c->mm.vectors);
-    return at(c, c->after, mul(c, sub(c, micro, c->first_micro), steps * b->prefetch * LINE_FLOATS));
+    return veer_emit_at(
+        c->e, c->after,
+        veer_emit_mul(c->e, veer_emit_sub(c->e, micro, c->first_micro), steps * b->prefetch * LINE_FLOATS));
 }
 
 static void multiply_rows(wino_t *c, int rows, val_t position, val_t micro, val_t row) {
     const veer_wino_cut_t *cut = c->cut;
     int count = rows * c->mm.vectors;
     veer_mm_tile_t t = {.rows = rows};
-    val_t v = mul(c, sub(c, micro, c->first_micro), cut->v_micro);
-    t.a = at(c, c->v, add(c, v, mul(c, position, cut->v_position)));
+    val_t v = veer_emit_mul(c->e, veer_emit_sub(c->e, micro, c->first_micro), cut->v_micro);
+    t.a = veer_emit_at(c->e, c->v, veer_emit_add(c->e, v, veer_emit_mul(c->e, position, cut->v_position)));
     if (cut->mm.prefetch) t.next_block = part_to_fetch(c, micro);
     veer_mm_sums(&c->mm, &t);
-    val_t to = at(c, c->z, add(c, mul(c, position, cut->z_position), mul(c, row, cut->z_row)));
+    val_t to = veer_emit_at(
+        c->e, c->z,
+        veer_emit_add(c->e, veer_emit_mul(c->e, position, cut->z_position), veer_emit_mul(c->e, row, cut->z_row)));
     for (int i = 0; i < count; i++) {
         int64_t offset = i / c->mm.vectors * cut->z_row + i % c->mm.vectors * cut->mm.lanes;
-        store(c, t.sums[i], at(c, to, i64(c, offset)));
+        store(c, t.sums[i], veer_emit_at(c->e, to, veer_emit_i64(c->e, offset)));
     }
 }
 
 static void multiply_micro(wino_t *c, val_t position, val_t micro) {
     veer_emit_t *e = c->e;
     const veer_mm_blocking_t *b = &c->cut->mm;
-    val_t row = sub(c, first_tile(c, micro), c->first);
+    val_t row = veer_emit_sub(c->e, first_tile(c, micro), c->first);
     if (!b->long_tiles) {
         multiply_rows(c, (int)b->tile_rows, position, micro, row);
         return;
     }
     LLVMBasicBlockRef yes = veer_emit_block(e, "long"), no = veer_emit_block(e, "short"),
                       both = veer_emit_block(e, "both");
-    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, micro, i64(c, b->long_tiles), ""), yes, no);
+    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, micro, veer_emit_i64(c->e, b->long_tiles), ""),
+                    yes, no);
     LLVMPositionBuilderAtEnd(e->builder, yes);
     multiply_rows(c, (int)b->tile_rows + 1, position, micro, row);
     LLVMBuildBr(e->builder, both);
@@ -312,22 +293,23 @@ static void multiply_micro(wino_t *c, val_t position, val_t micro) {
  * call's stream; where there is no such, what is there already. */
 static val_t after_panel(wino_t *c, val_t item, val_t panel, val_t weights, int64_t floats) {
     veer_emit_t *e = c->e;
-    val_t is_end = LLVMBuildICmp(e->builder, LLVMIntEQ, add(c, item, i64(c, 1)), c->mm.jit->end, ""),
-          is_last = LLVMBuildICmp(e->builder, LLVMIntEQ, panel, i64(c, c->cut->mm.panels - 1), ""),
+    val_t is_end = LLVMBuildICmp(e->builder, LLVMIntEQ, veer_emit_add(c->e, item, veer_emit_i64(c->e, 1)),
+                                 c->mm.jit->end, ""),
+          is_last = LLVMBuildICmp(e->builder, LLVMIntEQ, panel, veer_emit_i64(c->e, c->cut->mm.panels - 1), ""),
           is_none = LLVMBuildICmp(e->builder, LLVMIntEQ, c->mm.jit->next, LLVMConstNull(e->ptr), "");
-    val_t here = veer_emit_select(e, is_last, c->mm.bm, at(c, weights, i64(c, floats)));
+    val_t here = veer_emit_select(e, is_last, c->mm.bm, veer_emit_at(c->e, weights, veer_emit_i64(c->e, floats)));
     return veer_emit_select(e, is_end, veer_emit_select(e, is_none, weights, c->mm.jit->next), here);
 }
 
 static void multiply(wino_t *c, val_t item, val_t panel) {
     int64_t n = c->cut->patch, width = (int64_t)c->cut->mm.vectors * c->cut->mm.lanes;
     int64_t floats = c->p->mm.k * c->mm.b_stride; /* of a position's weights */
-    val_t weights = at(c, c->mm.bm, mul(c, panel, n * n * width * c->p->mm.k));
+    val_t weights = veer_emit_at(c->e, c->mm.bm, veer_emit_mul(c->e, panel, n * n * width * c->p->mm.k));
     val_t after = after_panel(c, item, panel, weights, n * n * floats);
-    veer_emit_loop_t positions = veer_emit_loop_begin(c->e, i64(c, 0), i64(c, n * n), 1);
-    c->mm.block = at(c, weights, mul(c, positions.i, floats));
-    val_t is_last = LLVMBuildICmp(c->e->builder, LLVMIntEQ, positions.i, i64(c, n * n - 1), "");
-    c->after = veer_emit_select(c->e, is_last, after, at(c, c->mm.block, i64(c, floats)));
+    veer_emit_loop_t positions = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, n * n), 1);
+    c->mm.block = veer_emit_at(c->e, weights, veer_emit_mul(c->e, positions.i, floats));
+    val_t is_last = LLVMBuildICmp(c->e->builder, LLVMIntEQ, positions.i, veer_emit_i64(c->e, n * n - 1), "");
+    c->after = veer_emit_select(c->e, is_last, after, veer_emit_at(c->e, c->mm.block, veer_emit_i64(c->e, floats)));
     veer_emit_loop_t micros = veer_emit_loop_begin(c->e, c->first_micro, c->end_micro, 1);
     multiply_micro(c, positions.i, micros.i);
     veer_emit_loop_end(c->e, &micros);
@@ -337,8 +319,8 @@ static void multiply(wino_t *c, val_t item, val_t panel) {
 /* ---- tiles of y ---- */
 
 static val_t result_at(wino_t *c, val_t i, int v) {
-    val_t index = add(c, mul(c, i, c->mm.vectors), i64(c, v));
-    return at(c, c->results, mul(c, index, c->cut->mm.lanes));
+    val_t index = veer_emit_add(c->e, veer_emit_mul(c->e, i, c->mm.vectors), veer_emit_i64(c->e, v));
+    return veer_emit_at(c->e, c->results, veer_emit_mul(c->e, index, c->cut->mm.lanes));
 }
 
 /* Vector v of the panel, of all the tile's positions. */
@@ -349,7 +331,7 @@ static void transform_back(wino_t *c, val_t z, int v) {
         val_t from[PATCH], to[PATCH];
         for (int i = 0; i < cut->patch; i++) {
             int64_t offset = (i * cut->patch + j) * cut->z_position + v * cut->mm.lanes;
-            from[i] = load(c, at(c, z, i64(c, offset)), (unsigned)cut->mm.lanes * 4);
+            from[i] = load(c, veer_emit_at(c->e, z, veer_emit_i64(c->e, offset)), (unsigned)cut->mm.lanes * 4);
         }
         output_1d(c, from, to);
         for (int i = 0; i < cut->tile; i++) half[i][j] = to[i];
@@ -357,45 +339,49 @@ static void transform_back(wino_t *c, val_t z, int v) {
     for (int i = 0; i < cut->tile; i++) {
         val_t y[PATCH];
         output_1d(c, half[i], y);
-        for (int j = 0; j < cut->tile; j++) store(c, y[j], result_at(c, i64(c, i * cut->tile + j), v));
+        for (int j = 0; j < cut->tile; j++) store(c, y[j], result_at(c, veer_emit_i64(c->e, i * cut->tile + j), v));
     }
 }
 
 /* How much of a tile lies in y, along one axis. */
 static val_t extent(wino_t *c, val_t tile, int64_t size) {
-    val_t most = i64(c, c->cut->tile), left = sub(c, i64(c, size), mul(c, tile, c->cut->tile));
+    val_t most = veer_emit_i64(c->e, c->cut->tile),
+          left = veer_emit_sub(c->e, veer_emit_i64(c->e, size), veer_emit_mul(c->e, tile, c->cut->tile));
     if (size % c->cut->tile == 0) return most;
     return veer_emit_select(c->e, LLVMBuildICmp(c->e->builder, LLVMIntSLT, left, most, ""), left, most);
 }
 
 /* The first position of a tile, as a row of y. */
 static val_t first_row(wino_t *c, const place_t *place) {
-    val_t h = add(c, mul(c, place->image, c->p->y_h), mul(c, place->h, c->cut->tile));
-    return add(c, mul(c, h, c->p->y_w), mul(c, place->w, c->cut->tile));
+    val_t h =
+        veer_emit_add(c->e, veer_emit_mul(c->e, place->image, c->p->y_h), veer_emit_mul(c->e, place->h, c->cut->tile));
+    return veer_emit_add(c->e, veer_emit_mul(c->e, h, c->p->y_w), veer_emit_mul(c->e, place->w, c->cut->tile));
 }
 
 /* y was last used long ago: its lines come while the tile before is finished. */
 static void fetch_tile(wino_t *c, val_t tile) {
     place_t place = place_of(c, tile);
-    val_t y = at(c, c->mm.y, add(c, mul(c, first_row(c, &place), c->p->mm.n), c->mm.column));
+    val_t y = veer_emit_at(c->e, c->mm.y,
+                           veer_emit_add(c->e, veer_emit_mul(c->e, first_row(c, &place), c->p->mm.n), c->mm.column));
     for (int i = 0; i < c->cut->tile; i++)
         for (int j = 0; j < c->cut->tile; j++)
-            fetch(c, at(c, y, i64(c, (i * c->p->y_w + j) * c->p->mm.n)), (int64_t)c->mm.vectors * c->cut->mm.lanes);
+            fetch(c, veer_emit_at(c->e, y, veer_emit_i64(c->e, (i * c->p->y_w + j) * c->p->mm.n)),
+                  (int64_t)c->mm.vectors * c->cut->mm.lanes);
 }
 
 static void finish_tile(wino_t *c, val_t tile) {
     const veer_wino_cut_t *cut = c->cut;
-    val_t z = at(c, c->z, mul(c, sub(c, tile, c->first), cut->z_row));
+    val_t z = veer_emit_at(c->e, c->z, veer_emit_mul(c->e, veer_emit_sub(c->e, tile, c->first), cut->z_row));
     for (int v = 0; v < c->mm.vectors; v++) transform_back(c, z, v);
     place_t place = place_of(c, tile);
     val_t first = first_row(c, &place);
-    fetch_tile(c, add(c, tile, i64(c, 1)));
-    veer_emit_loop_t rows = veer_emit_loop_begin(c->e, i64(c, 0), extent(c, place.h, c->p->y_h), 1);
-    val_t row = add(c, first, mul(c, rows.i, c->p->y_w));
-    veer_emit_loop_t columns = veer_emit_loop_begin(c->e, i64(c, 0), extent(c, place.w, c->p->y_w), 1);
-    val_t products[VEER_MM_MAX_VECTORS], i = add(c, mul(c, rows.i, cut->tile), columns.i);
+    fetch_tile(c, veer_emit_add(c->e, tile, veer_emit_i64(c->e, 1)));
+    veer_emit_loop_t rows = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), extent(c, place.h, c->p->y_h), 1);
+    val_t row = veer_emit_add(c->e, first, veer_emit_mul(c->e, rows.i, c->p->y_w));
+    veer_emit_loop_t columns = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), extent(c, place.w, c->p->y_w), 1);
+    val_t products[VEER_MM_MAX_VECTORS], i = veer_emit_add(c->e, veer_emit_mul(c->e, rows.i, cut->tile), columns.i);
     for (int v = 0; v < c->mm.vectors; v++) products[v] = load(c, result_at(c, i, v), (unsigned)cut->mm.lanes * 4);
-    veer_mm_finish_row(&c->mm, products, add(c, row, columns.i));
+    veer_mm_finish_row(&c->mm, products, veer_emit_add(c->e, row, columns.i));
     veer_emit_loop_end(c->e, &columns);
     veer_emit_loop_end(c->e, &rows);
 }
@@ -407,8 +393,8 @@ static void do_panel(wino_t *c, val_t item, val_t panel, bool is_tail) {
     c->mm.vectors = is_tail ? b->tail_vectors : b->vectors;
     c->mm.lanes = is_tail ? b->tail_lanes : b->lanes;
     c->mm.b_stride = (int64_t)c->mm.vectors * b->lanes;
-    c->mm.column = mul(c, panel, (int64_t)b->vectors * b->lanes);
-    c->mm.k = i64(c, 0);
+    c->mm.column = veer_emit_mul(c->e, panel, (int64_t)b->vectors * b->lanes);
+    c->mm.k = veer_emit_i64(c->e, 0);
     multiply(c, item, panel);
     veer_mm_load_columns(&c->mm);
     veer_emit_loop_t tiles = veer_emit_loop_begin(c->e, c->first, c->end, 1);
@@ -419,11 +405,12 @@ static void do_panel(wino_t *c, val_t item, val_t panel, bool is_tail) {
 static void do_item(wino_t *c, val_t item) {
     veer_emit_t *e = c->e;
     const veer_mm_blocking_t *b = &c->cut->mm;
-    val_t group = divide(c, item, b->panels), panel = modulo(c, item, b->panels);
-    c->first_micro = divide(c, mul(c, group, b->tiles), b->groups);
-    c->end_micro = divide(c, mul(c, add(c, group, i64(c, 1)), b->tiles), b->groups);
+    val_t group = veer_emit_div(c->e, item, b->panels), panel = veer_emit_mod(c->e, item, b->panels);
+    c->first_micro = veer_emit_div(c->e, veer_emit_mul(c->e, group, b->tiles), b->groups);
+    c->end_micro = veer_emit_div(
+        c->e, veer_emit_mul(c->e, veer_emit_add(c->e, group, veer_emit_i64(c->e, 1)), b->tiles), b->groups);
     c->first = first_tile(c, c->first_micro), c->end = first_tile(c, c->end_micro);
-    val_t starts_group = LLVMBuildICmp(e->builder, LLVMIntEQ, panel, i64(c, 0), ""),
+    val_t starts_group = LLVMBuildICmp(e->builder, LLVMIntEQ, panel, veer_emit_i64(c->e, 0), ""),
           starts_share = LLVMBuildICmp(e->builder, LLVMIntEQ, item, c->mm.jit->begin, "");
     transform_group(c, LLVMBuildOr(e->builder, starts_group, starts_share, ""));
     bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes;
@@ -433,7 +420,8 @@ static void do_item(wino_t *c, val_t item) {
     }
     LLVMBasicBlockRef full = veer_emit_block(e, "full"), tail = veer_emit_block(e, "tail"),
                       both = veer_emit_block(e, "both");
-    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, panel, i64(c, b->panels - 1), ""), full, tail);
+    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, panel, veer_emit_i64(c->e, b->panels - 1), ""),
+                    full, tail);
     LLVMPositionBuilderAtEnd(e->builder, full);
     do_panel(c, item, panel, false);
     LLVMBuildBr(e->builder, both);
@@ -461,7 +449,7 @@ void veer_wino_emit(veer_jit_kernel_t *jit, const veer_wino_problem_t *p, const 
     veer_mm_emitter_init(&c.mm, jit, &product, &cut->mm);
     c.mm.a_block = VEER_WINO_BLOCK, c.mm.a_block_stride = cut->v_block;
     c.v = jit->scratch;
-    c.z = at(&c, c.v, i64(&c, veer_wino_v_floats(cut)));
+    c.z = veer_emit_at(c.e, c.v, veer_emit_i64(c.e, veer_wino_v_floats(cut)));
     c.zeros = make_zeros(&c, p->mm.k);
     c.table = veer_emit_variable(c.e, LLVMArrayType2(c.e->ptr, PATCH * PATCH));
     c.results = veer_emit_variable(
