@@ -103,27 +103,35 @@ static bool is_conv(veer_op_t op) {
     return op == VEER_OP_CONV || op == VEER_OP_CONV_TRANSPOSE;
 }
 
-/* The estimated speed of Winograd's algorithm with tiles of `tile`; 0 where it does not do the node, and `reason`. */
-static double winograd_gain(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, int tile, char *reason,
-                            size_t bytes) {
+/* The way of Winograd's algorithm that a maker stands for, and whether it is the most promising; false where it does
+ * not do the node, and `reason`. */
+static bool winograd_way(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                         veer_llvm_conv_t *out_way, bool *out_is_best, char *reason, size_t bytes) {
     veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
-    if (!contains(g, n, is_conv)) return 0;
+    if (!contains(g, n, is_conv)) return false;
     int count = veer_llvm_conv_ways(m->llvm, g, n, m->options.strict, ways, reason, bytes);
-    for (int i = 0; i < count; i++)
-        if (ways[i].tile == tile) return ways[i].gain;
+    for (int i = 0; i < count; i++) {
+        if (ways[i].tile != (maker == VEER_MAKER_WINOGRAD_4 ? 4 : 2)) continue;
+        *out_way = ways[i], *out_is_best = i == 0;
+        return true;
+    }
     if (count) snprintf(reason, bytes, "its error bound is more than four times that of a direct convolution");
-    return 0;
+    return false;
 }
 
 static veer_status_t supports_winograd_4(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
                                          char *reason, size_t bytes) {
-    *out = winograd_gain(m, g, n, 4, reason, bytes) > 0;
+    veer_llvm_conv_t way;
+    bool is_best;
+    *out = winograd_way(m, VEER_MAKER_WINOGRAD_4, g, n, &way, &is_best, reason, bytes);
     return veer_ok();
 }
 
 static veer_status_t supports_winograd_2(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
                                          char *reason, size_t bytes) {
-    *out = winograd_gain(m, g, n, 2, reason, bytes) > 0;
+    veer_llvm_conv_t way;
+    bool is_best;
+    *out = winograd_way(m, VEER_MAKER_WINOGRAD_2, g, n, &way, &is_best, reason, bytes);
     return veer_ok();
 }
 
@@ -200,8 +208,7 @@ const char *veer_maker_name(veer_maker_t maker) {
     return makers[maker].name ? makers[maker].name : "";
 }
 
-const char *veer_makers_versions(void) {
-    static char text[96]; /* written with the same characters by whoever comes */
+void veer_makers_versions(char out[VEER_MAKERS_VERSIONS_BYTES]) {
 #ifdef VEER_WITH_LLVM
     const char *llvm = veer_llvm_version();
 #else
@@ -212,8 +219,7 @@ const char *veer_makers_versions(void) {
 #else
     const char *onednn = "none";
 #endif
-    snprintf(text, sizeof text, "llvm %s, onednn %s", llvm, onednn);
-    return text;
+    snprintf(out, VEER_MAKERS_VERSIONS_BYTES, "llvm %s, onednn %s", llvm, onednn);
 }
 
 #ifdef VEER_WITH_LLVM
@@ -294,10 +300,11 @@ static bool is_worth_asking(const veer_makers_t *m, veer_maker_t maker, const ve
 #ifdef VEER_WITH_LLVM
     static const double LEAST_GAIN = 1.15;
     if (maker != VEER_MAKER_WINOGRAD_4 && maker != VEER_MAKER_WINOGRAD_2) return true;
-    double four = winograd_gain(m, g, n, 4, reason, bytes), two = winograd_gain(m, g, n, 2, reason, bytes);
-    double mine = maker == VEER_MAKER_WINOGRAD_4 ? four : two, other = maker == VEER_MAKER_WINOGRAD_4 ? two : four;
-    if (mine > 0) snprintf(reason, bytes, "%.2f times as fast by estimate", mine);
-    return mine >= LEAST_GAIN && mine >= other;
+    veer_llvm_conv_t way;
+    bool is_best;
+    if (!winograd_way(m, maker, g, n, &way, &is_best, reason, bytes)) return false;
+    snprintf(reason, bytes, "%.2f times as fast by estimate", way.gain);
+    return is_best && way.gain >= LEAST_GAIN;
 #else
     (void)m, (void)maker, (void)g, (void)n, (void)reason, (void)bytes;
     return true;

@@ -28,8 +28,9 @@ typedef enum veer_maker_e {
 /* "llvm matmul", "onednn", ...: in cached measurements and reasons. */
 const char *veer_maker_name(veer_maker_t maker);
 
-/* "llvm 19.1.7, onednn 2.6.3", of the libraries that are loaded. Static. */
-const char *veer_makers_versions(void);
+/* "llvm 19.1.7, onednn 2.6.3", of the libraries that are loaded. */
+enum { VEER_MAKERS_VERSIONS_BYTES = 96 };
+void veer_makers_versions(char out[VEER_MAKERS_VERSIONS_BYTES]);
 
 typedef struct veer_makers_options_s {
     veer_backend_t backend;

@@ -113,12 +113,14 @@ static veer_status_t collect(veer_tuning_t *t, veer_region_t region, bool in_loo
 
 /* ---- cache ---- */
 
-/* What stays the same of the first processor's description: its clock does not. */
+/* The libraries, and what stays the same of the first processor's description: its clock does not. */
 static void describe_machine(char out[MACHINE_BYTES]) {
     static const char *const wanted[] = {"vendor_id",  "cpu family", "model",    "model name", "stepping",
                                          "cache size", "flags",      "CPU part", "Features"};
     char line[MACHINE_BYTES];
-    size_t at = (size_t)snprintf(out, MACHINE_BYTES, "%ld processors\n", sysconf(_SC_NPROCESSORS_CONF));
+    veer_makers_versions(out);
+    size_t at = strlen(out);
+    at += (size_t)snprintf(out + at, MACHINE_BYTES - at, "%ld processors\n", sysconf(_SC_NPROCESSORS_CONF));
     FILE *f = fopen("/proc/cpuinfo", "re");
     while (f && fgets(line, sizeof line, f) && *line != '\n') {
         size_t name = strcspn(line, "\t:");
@@ -131,7 +133,7 @@ static void describe_machine(char out[MACHINE_BYTES]) {
 
 static veer_status_t cache_key(const veer_tuning_t *t, const subject_t *s, char **out_key) {
     veer_text_t text = veer_text_make(t->allocator);
-    veer_text_add(&text, "tune 2\n%s%s\n", veer_makers_versions(), t->machine);
+    veer_text_add(&text, "tune 2\n%s\n", t->machine);
     for (veer_maker_t m = VEER_MAKER_NONE + 1; m < VEER_MAKER_COUNT; m++)
         if (s->candidates & 1u << m) veer_text_add(&text, "%s\n", veer_maker_name(m));
     veer_text_add(&text, "%s", s->signature);
