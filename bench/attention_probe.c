@@ -7,7 +7,6 @@
 #include "bench/probe.h"
 #include "ir/builder.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -90,24 +89,8 @@ static void make_case(const shape_t *s, bool gradient, case_t *c, veer_llvm_t *l
 }
 
 static double rate(veer_kernel_fn fn, const case_t *c, int threads) {
-    double best = 1e9, start = now();
-    for (int i = 0; i < 5 || now() - start < 0.06; i++) {
-        double from = now();
-#pragma omp parallel num_threads(threads)
-        {
-            static _Thread_local void *scratch;
-            static _Thread_local size_t room;
-            if (room < c->kernel.scratch_bytes)
-                free(scratch), scratch = aligned_alloc(64, room = (c->kernel.scratch_bytes + 63) & ~(size_t)63);
-            int64_t team = omp_get_num_threads(), me = omp_get_thread_num(), items = c->kernel.work_items;
-            veer_kernel_args_t args = {.buf = c->bufs, .scratch = scratch, .thread = me, .threads = team};
-            args.begin = items * me / team, args.end = items * (me + 1) / team;
-            if (args.begin < args.end && fn(&args)) exit(1);
-        }
-        double took = now() - from;
-        if (took < best) best = took;
-    }
-    return c->flops / best * 1e-9;
+    probe_t p = {.fn = fn, .bufs = c->bufs, .items = c->kernel.work_items, .scratch_bytes = c->kernel.scratch_bytes};
+    return rate_of(&p, c->flops, threads);
 }
 
 int main(int argc, char **argv) {

@@ -8,7 +8,6 @@
 #include "bench/probe.h"
 #include "ir/builder.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +71,7 @@ static void make_case(const shape_t *s, case_t *c) {
     check(veer_builder_status(&b));
 }
 
-/* A call in turn with others of its kind: the constant of each is a copy of its own; one copy: always the same. */
+/* A call in turn with others of its kind: the constant of each is a copy of its own. */
 typedef struct ring_s {
     int buf; /* of the constant */
     char *copies;
@@ -81,32 +80,20 @@ typedef struct ring_s {
     veer_stream_t stream;
 } ring_t;
 
-static const void *next_of(const ring_t *ring, int turn, int64_t item) {
+static const void *next_of(const void *user, int64_t turn, int64_t item) {
+    const ring_t *ring = user;
     if (ring->count < 2 || !ring->stream.data) return NULL;
     return ring->copies + (size_t)((turn + 1) % ring->count) * ring->bytes +
            item / ring->stream.div % ring->stream.mod * ring->stream.bytes;
 }
 
-static double rate(veer_kernel_fn fn, const void *params, void **bufs, const ring_t *ring, int64_t items,
-                   size_t scratch_bytes, double flops, int threads) {
+/* As rate_of, with another copy in each turn, each copy once at least. */
+static double cold_rate(probe_t p, const ring_t *ring, void **bufs, double flops, int threads) {
     double best = 1e9, start = now();
+    p.next = next_of, p.user = ring;
     for (int i = 0; i < 5 || now() - start < 0.06 || i < ring->count; i++) {
-        if (ring->count) bufs[ring->buf] = ring->copies + (size_t)(i % ring->count) * ring->bytes;
-        double from = now();
-#pragma omp parallel num_threads(threads)
-        {
-            static _Thread_local void *scratch;
-            static _Thread_local size_t room;
-            if (room < scratch_bytes)
-                free(scratch), scratch = aligned_alloc(64, room = (scratch_bytes + 63) & ~(size_t)63);
-            int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
-            veer_kernel_args_t args = {
-                .buf = bufs, .params = params, .scratch = scratch, .thread = me, .threads = team};
-            args.begin = items * me / team, args.end = items * (me + 1) / team;
-            args.next = next_of(ring, i, args.begin);
-            if (args.begin < args.end && fn(&args)) exit(1);
-        }
-        double took = now() - from;
+        bufs[ring->buf] = ring->copies + (size_t)(i % ring->count) * ring->bytes;
+        double took = execute(&p, i, threads);
         if (took < best) best = took;
     }
     return flops / best * 1e-9;
@@ -126,18 +113,21 @@ static void print_case(const shape_t *s, case_t *c, const veer_llvm_t *llvm, cha
     static const char *const names[] = {"", "bias", "bias gelu", "bias residual"};
     double flops = 2.0 * (double)(s->leads * s->m) * (double)(s->k * s->n), r[4], cold[2] = {0};
     void *packed[MAX_BUFS];
-    ring_t none = {0};
     for (int i = 0; i < MAX_BUFS; i++) packed[i] = c->bufs[i];
     if (c->ours.packed) packed[c->ours.packed_buf] = (void *)(uintptr_t)c->ours.packed;
-    veer_kernel_fn fn = veer_llvm_symbol(llvm, c->ours.id);
-    for (int t = 1; t <= 2; t++) {
-        r[t - 1] = rate(c->dnn.fn, c->dnn.params, c->bufs, &none, c->dnn.work_items, c->dnn.scratch_bytes, flops, t);
-        r[t + 1] = rate(fn, NULL, packed, &none, c->ours.work_items, c->ours.scratch_bytes, flops, t);
-    }
+    probe_t dnn = {.fn = c->dnn.fn,
+                   .params = c->dnn.params,
+                   .bufs = c->bufs,
+                   .items = c->dnn.work_items,
+                   .scratch_bytes = c->dnn.scratch_bytes};
+    probe_t ours = {.fn = veer_llvm_symbol(llvm, c->ours.id),
+                    .bufs = packed,
+                    .items = c->ours.work_items,
+                    .scratch_bytes = c->ours.scratch_bytes};
+    for (int t = 1; t <= 2; t++) r[t - 1] = rate_of(&dnn, flops, t), r[t + 1] = rate_of(&ours, flops, t);
     if (c->ours.packed) {
         ring_t ring = cold_ring(&c->ours, room);
-        for (int t = 1; t <= 2; t++)
-            cold[t - 1] = rate(fn, NULL, packed, &ring, c->ours.work_items, c->ours.scratch_bytes, flops, t);
+        for (int t = 1; t <= 2; t++) cold[t - 1] = cold_rate(ours, &ring, packed, flops, t);
     }
     printf("%2dx%4dx%4dx%4d %-13s |%6.0f%6.0f |%6.0f%6.0f |%5.2f%6.2f |%6.0f%6.0f | %3d %3d\n", (int)s->leads,
            (int)s->m, (int)s->k, (int)s->n, names[s->epilogue], r[0], r[1], r[2], r[3], r[2] / r[0], r[3] / r[1],

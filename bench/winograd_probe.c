@@ -8,7 +8,6 @@
 #include "bench/probe.h"
 #include "ir/builder.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -72,41 +71,29 @@ static void make_case(const shape_t *s, case_t *c) {
     check(veer_builder_status(&b));
 }
 
-static double rate(veer_kernel_fn fn, const void *params, void *const *bufs, int64_t items, size_t scratch_bytes,
-                   double flops, int threads) {
-    double best = 1e9, start = now();
-    for (int i = 0; i < 5 || now() - start < 0.06; i++) {
-        double from = now();
-#pragma omp parallel num_threads(threads)
-        {
-            static _Thread_local void *scratch;
-            static _Thread_local size_t room;
-            if (room < scratch_bytes)
-                free(scratch), scratch = aligned_alloc(64, room = (scratch_bytes + 63) & ~(size_t)63);
-            int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
-            veer_kernel_args_t args = {
-                .buf = bufs, .params = params, .scratch = scratch, .thread = me, .threads = team};
-            args.begin = items * me / team, args.end = items * (me + 1) / team;
-            if (args.begin < args.end && fn(&args)) exit(1);
-        }
-        double took = now() - from;
-        if (took < best) best = took;
-    }
-    return flops / best * 1e-9;
+static double onednns(const case_t *c, double flops, int threads) {
+    probe_t p = {.fn = c->dnn.fn,
+                 .params = c->dnn.params,
+                 .bufs = c->bufs,
+                 .items = c->dnn.work_items,
+                 .scratch_bytes = c->dnn.scratch_bytes};
+    return rate_of(&p, flops, threads);
 }
 
 static double ours(const veer_llvm_t *llvm, const case_t *c, const veer_llvm_kernel_t *k, double flops, int threads) {
     void *bufs[BUFS];
     for (int i = 0; i < BUFS; i++) bufs[i] = c->bufs[i];
     bufs[k->packed_buf] = (void *)(uintptr_t)k->packed;
-    return rate(veer_llvm_symbol(llvm, k->id), NULL, bufs, k->work_items, k->scratch_bytes, flops, threads);
+    probe_t p = {
+        .fn = veer_llvm_symbol(llvm, k->id), .bufs = bufs, .items = k->work_items, .scratch_bytes = k->scratch_bytes};
+    return rate_of(&p, flops, threads);
 }
 
 static void print_case(const shape_t *s, const case_t *c, const veer_llvm_t *llvm) {
     static const char *const names[] = {"bias", "bias residual", "bias silu"};
     double flops = 18.0 * (double)(s->n * s->h * s->w) * (double)(s->c * s->m), r[6];
     for (int t = 1; t <= 2; t++) {
-        r[t - 1] = rate(c->dnn.fn, c->dnn.params, c->bufs, c->dnn.work_items, c->dnn.scratch_bytes, flops, t);
+        r[t - 1] = onednns(c, flops, t);
         r[t + 1] = ours(llvm, c, &c->two, flops, t);
         r[t + 3] = ours(llvm, c, &c->four, flops, t);
     }
