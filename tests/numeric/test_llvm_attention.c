@@ -335,9 +335,5 @@ static int run_group(const char *name, const char *target) {
 }
 
 int main(void) {
-    int failed = run_group("native", NULL);
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) failed += run_group("avx2", "x86-64-v3");
-#endif
-    return failed;
+    return run_targets(run_group);
 }

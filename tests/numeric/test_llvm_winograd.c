@@ -166,18 +166,8 @@ static void run_case(suite_t *s, const case_t *c) {
     veer_tensor_t in[MAX_IO], want;
     void *bufs[MAX_IO + 1] = {0};
     unsigned char *out[2];
-    veer_region_t body = veer_func_body(c->g, c->func);
-    int args = veer_region_arg_count(c->g, body), operands = veer_node_in_count(c->g, c->node);
+    int args = bind(s, c, in, bufs), operands = veer_node_in_count(c->g, c->node);
     size_t bytes = veer_type_bytes(veer_value_type(c->g, veer_node_out(c->g, c->node, 0)));
-    for (int i = 0; i < args; i++) {
-        in[i].type = *veer_value_type(c->g, veer_region_arg(c->g, body, i));
-        in[i].data = filled(s, in[i].type);
-    }
-    for (int i = 0; i < operands; i++) {
-        veer_value_t v = veer_node_in(c->g, c->node, i);
-        const void *data = veer_value_const_data(c->g, v);
-        bufs[i] = data ? (void *)(uintptr_t)data : in[veer_value_def_index(c->g, v)].data;
-    }
     bufs[c->kernel.packed_buf] = (void *)(uintptr_t)c->kernel.packed;
     for (int i = 0; i < 2; i++) out[i] = malloc(bytes + 2 * GUARD);
     for (size_t i = 0; i < sizeof SHARES / sizeof *SHARES; i++) {
@@ -376,9 +366,5 @@ static int run_group(const char *name, const char *target) {
 }
 
 int main(void) {
-    int failed = run_group("native", NULL);
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) failed += run_group("avx2", "x86-64-v3");
-#endif
-    return failed;
+    return run_targets(run_group);
 }

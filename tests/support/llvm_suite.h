@@ -60,6 +60,32 @@ static void run_all(suite_t *s) {
     assert_true(s->count > 0);
 }
 
+/* Random arguments of the case's function, and where the node finds its operands: there or in a constant. Returns
+ * the arguments' number; the caller releases them. */
+static inline int bind(suite_t *s, const case_t *c, veer_tensor_t in[MAX_IO], void **bufs) {
+    veer_region_t body = veer_func_body(c->g, c->func);
+    int args = veer_region_arg_count(c->g, body);
+    for (int i = 0; i < args; i++) {
+        in[i].type = *veer_value_type(c->g, veer_region_arg(c->g, body, i));
+        in[i].data = filled(s, in[i].type);
+    }
+    for (int i = 0; i < veer_node_in_count(c->g, c->node); i++) {
+        veer_value_t v = veer_node_in(c->g, c->node, i);
+        const void *data = veer_value_const_data(c->g, v);
+        bufs[i] = data ? (void *)(uintptr_t)data : in[veer_value_def_index(c->g, v)].data;
+    }
+    return args;
+}
+
+/* The group for this machine and for narrower vectors; gives the number of failures. */
+static int run_targets(int (*run_group)(const char *name, const char *target)) {
+    int failed = run_group("native", NULL);
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) failed += run_group("avx2", "x86-64-v3");
+#endif
+    return failed;
+}
+
 static int set_up(void **state) {
     suite_t *s = calloc(1, sizeof *s);
     s->random = SEED;
