@@ -332,6 +332,8 @@ static void test_inputs(void **state) {
     expect_code(veer("run", m, "--input", xs, "--output", "z=@/dev/null"), 2, "outputs are: y");
     expect_code(veer("run", m, "--input", xs, "--backend", "magic"), 2, "magic");
     expect_code(veer("run", m, "--input", xs, "--precision", "high"), 2, "default or strict");
+    expect_code(veer("run", m, "--input", xs, "--tune", "fast"), 2, "off, cached or on");
+    expect_code(veer("run", m, "--input", xs, "--cache", "/dev/null/x"), 2, "/dev/null/x");
     expect_code(veer("run", m, "--input", xs, "--precision", "strict"), 0, "");
 }
 
