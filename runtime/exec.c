@@ -1,12 +1,13 @@
-/* Runs a plan: one OpenMP team walks its calls together, each thread doing its share of every kernel's work items.
+/* Runs a plan: one OpenMP team walks its calls together, sharing out every kernel's work items (share.h).
  *
- * Sharing is static and contiguous, and a work item's result does not depend on who does it, so any number of threads
- * gives the same bits. Nothing is allocated while running.
+ * A work item's result does not depend on who does it, so any number of threads gives the same bits. Nothing is
+ * allocated while running.
  *
  *  1. All threads take the same way through the plan: what decides it is the same for all, or decided while they wait.
  *  2. They meet between two calls, unless both are done by the first thread alone.
  *  3. A thread that fails does nothing more until they meet; there the run ends for all. */
 #include "runtime/plan_internal.h"
+#include "runtime/share.h"
 #include "runtime/team.h"
 
 #include <omp.h>
@@ -25,6 +26,7 @@ typedef struct worker_s {
     char *scratch;
     int64_t index[MAX_LEVELS];
     enum { CLEAN, ALONE, SHARED } since; /* what was done since all met */
+    uint64_t turn;                       /* calls shared out so far */
     int failed_at, result;               /* the call that failed here, -1: none */
 } worker_t;
 
@@ -35,9 +37,10 @@ struct veer_exec_s {
     void **outputs;
     int *next_streams; /* by call */
     worker_t *workers;
-    void **ptrs;   /* most_bufs per thread */
-    char *scratch; /* plan->scratch_bytes per thread */
-    int room;      /* threads that the three above suffice for */
+    veer_part_t *parts; /* one per worker */
+    void **ptrs;        /* most_bufs per thread */
+    char *scratch;      /* plan->scratch_bytes per thread */
+    int room;           /* threads that the three above suffice for */
     /* of the run under way */
     const veer_run_options_t *options;
     veer_barrier_t barrier;
@@ -101,6 +104,7 @@ void veer_exec_destroy(veer_exec_t *exec) {
     veer_free(a, exec->outputs);
     veer_free(a, exec->next_streams);
     veer_free(a, exec->workers);
+    veer_free(a, exec->parts);
     veer_free(a, exec->ptrs);
     veer_free(a, exec->scratch);
     veer_free(a, exec);
@@ -148,44 +152,68 @@ static bool meet_before(worker_t *w, bool shared) {
 
 /* ---- calls ---- */
 
-/* Meeting costs up to a microsecond: a call that one core is done with sooner stays on one. Rough rates of one core:
- * 10 operations and 6 bytes a nanosecond. The choice changes who does an item, never its result. */
+/* Rough rates of one core: 10 operations and 6 bytes a nanosecond. */
+static double nanoseconds(const veer_call_t *call) {
+    return call->info.flops / 10 + call->info.bytes / 6;
+}
+
+/* Meeting costs up to a microsecond: a call that one core is done with sooner stays on one. The choice changes who does
+ * an item, never its result. */
 static bool is_shared(const veer_call_t *call) {
-    enum { MEETING_NANOSECONDS = 2000 };
+    enum { MEETING = 2000 };
     if (call->info.kind != VEER_CALL_KERNEL || call->info.work_items == 1) return false;
-    return call->info.flops <= 0 || call->info.flops / 10 + call->info.bytes / 6 >= MEETING_NANOSECONDS;
+    return call->info.flops <= 0 || nanoseconds(call) >= MEETING;
 }
 
-static int64_t first_item(const worker_t *w, const veer_call_t *call, bool shared, int thread) {
-    return shared ? call->info.work_items * thread / w->team : thread ? call->info.work_items : 0;
+/* Items that take so long that starting with them costs little. */
+static int64_t least_items(const veer_call_t *call) {
+    static const double PIECE = 10000;
+    double all = nanoseconds(call);
+    return all > PIECE ? (int64_t)((double)call->info.work_items * PIECE / all) + 1 : call->info.work_items;
 }
 
-/* Where this thread's share of the next stream begins. */
+static const void *stream_at(const veer_call_t *call, int64_t item) {
+    const veer_stream_t *s = &call->stream;
+    return (const char *)s->data + item / s->div % s->mod * s->bytes;
+}
+
+/* Where this thread's part of the next call with a stream begins. */
 static const void *next_stream(const worker_t *w, int at) {
     int next = w->exec->next_streams[at];
     if (next < 0) return NULL;
     const veer_call_t *call = &w->exec->plan->calls[next];
-    const veer_stream_t *s = &call->stream;
-    int64_t item = first_item(w, call, is_shared(call), w->me);
-    return item < call->info.work_items ? (const char *)s->data + item / s->div % s->mod * s->bytes : NULL;
+    int64_t items = call->info.work_items, item = w->me ? items : 0;
+    if (is_shared(call)) item = veer_share_first(items, w->me, w->team);
+    return item < items ? stream_at(call, item) : NULL;
 }
 
-static void run_kernel(worker_t *w, const veer_call_t *call, int at, bool shared) {
+static void run_items(worker_t *w, const veer_call_t *call, int at, veer_range_t items) {
     veer_kernel_args_t args = {.buf = w->ptrs,
                                .params = call->params,
-                               .begin = first_item(w, call, shared, w->me),
-                               .end = first_item(w, call, shared, w->me + 1),
+                               .begin = items.begin,
+                               .end = items.end,
                                .scratch = w->scratch,
                                .thread = w->me,
                                .threads = w->team,
-                               .next = next_stream(w, at)};
-    if (args.begin == args.end) return;
-    for (int i = 0; i < call->buf_count; i++) w->ptrs[i] = resolve(w, &call->bufs[i]);
+                               .continues = items.continues};
+    args.next = items.is_last || !call->stream.data ? next_stream(w, at) : stream_at(call, items.end);
     int result = call->fn(&args);
     if (result) w->failed_at = at, w->result = result;
 }
 
+static void run_kernel(worker_t *w, const veer_call_t *call, int at, bool shared) {
+    for (int i = 0; i < call->buf_count; i++) w->ptrs[i] = resolve(w, &call->bufs[i]);
+    if (!shared) {
+        run_items(w, call, at, (veer_range_t){.end = call->info.work_items, .is_last = true});
+        return;
+    }
+    veer_share_t share = {w->exec->parts, w->team, w->turn, call->info.work_items, least_items(call)};
+    veer_range_t items = {0};
+    while (w->failed_at < 0 && veer_share_take(&share, w->me, &items)) run_items(w, call, at, items);
+}
+
 static void run_call(worker_t *w, const veer_call_t *call, int at, bool shared) {
+    w->turn += shared;
     if (w->failed_at >= 0 || (!shared && w->me > 0)) return;
     if (call->info.kind == VEER_CALL_COPY)
         memmove(resolve(w, &call->bufs[0]), resolve(w, &call->bufs[1]), call->copy_bytes);
@@ -284,9 +312,10 @@ static veer_status_t check_bound(const veer_exec_t *exec) {
 static void release_workers(veer_exec_t *exec) {
     veer_allocator_t a = exec->plan->allocator;
     veer_free(a, exec->workers);
+    veer_free(a, exec->parts);
     veer_free(a, exec->ptrs);
     veer_free(a, exec->scratch);
-    exec->workers = NULL, exec->ptrs = NULL, exec->scratch = NULL;
+    exec->workers = NULL, exec->parts = NULL, exec->ptrs = NULL, exec->scratch = NULL;
     exec->room = 0;
 }
 
@@ -297,9 +326,10 @@ static veer_status_t reserve_workers(veer_exec_t *exec, int threads) {
     size_t bufs;
     if (!veer_size_mul((size_t)threads, (size_t)exec->plan->most_bufs + 1, &bufs)) return veer_out_of_memory();
     exec->workers = veer_alloc_array(a, (size_t)threads, sizeof *exec->workers);
+    exec->parts = veer_alloc_array(a, (size_t)threads, sizeof *exec->parts);
     exec->ptrs = veer_alloc_array(a, bufs, sizeof *exec->ptrs);
     if (exec->plan->scratch_bytes) exec->scratch = veer_alloc_array(a, (size_t)threads, exec->plan->scratch_bytes);
-    if (!exec->workers || !exec->ptrs || (exec->plan->scratch_bytes && !exec->scratch)) {
+    if (!exec->workers || !exec->parts || !exec->ptrs || (exec->plan->scratch_bytes && !exec->scratch)) {
         release_workers(exec);
         return veer_out_of_memory();
     }
@@ -309,6 +339,7 @@ static veer_status_t reserve_workers(veer_exec_t *exec, int threads) {
 
 static void init_worker(veer_exec_t *exec, int me, int team) {
     worker_t *w = &exec->workers[me];
+    veer_part_init(&exec->parts[me]);
     *w = (worker_t){.exec = exec, .me = me, .team = team, .failed_at = -1};
     w->ptrs = exec->ptrs + (size_t)me * ((size_t)exec->plan->most_bufs + 1);
     w->scratch = exec->scratch ? exec->scratch + (size_t)me * exec->plan->scratch_bytes : NULL;

@@ -11,7 +11,7 @@ typedef struct veer_jit_kernel_s {
     int id;
     int unit;
     LLVMValueRef bufs;                      /* ptr to the array of buffer pointers */
-    LLVMValueRef begin, end, scratch, next; /* of the arguments */
+    LLVMValueRef begin, end, scratch, next, continues; /* of the arguments */
 } veer_jit_kernel_t;
 
 /* What LLVM's passes do to a kernel: all that they can, or only cleaning up. */

@@ -411,8 +411,9 @@ static void do_item(wino_t *c, val_t item) {
         c->e, veer_emit_mul(c->e, veer_emit_add(c->e, group, veer_emit_i64(c->e, 1)), b->tiles), b->groups);
     c->first = first_tile(c, c->first_micro), c->end = first_tile(c, c->end_micro);
     val_t starts_group = LLVMBuildICmp(e->builder, LLVMIntEQ, panel, veer_emit_i64(c->e, 0), ""),
-          starts_share = LLVMBuildICmp(e->builder, LLVMIntEQ, item, c->mm.jit->begin, "");
-    transform_group(c, LLVMBuildOr(e->builder, starts_group, starts_share, ""));
+          starts_share = LLVMBuildICmp(e->builder, LLVMIntEQ, item, c->mm.jit->begin, ""),
+          is_new = LLVMBuildICmp(e->builder, LLVMIntEQ, c->mm.jit->continues, veer_emit_i64(c->e, 0), "");
+    transform_group(c, LLVMBuildOr(e->builder, starts_group, LLVMBuildAnd(e->builder, starts_share, is_new, ""), ""));
     bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes;
     if (!partial || b->panels == 1) {
         do_panel(c, item, panel, partial);

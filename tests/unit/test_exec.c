@@ -8,6 +8,8 @@
 #include "runtime/team.h"
 
 #include <omp.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -220,12 +222,19 @@ static void test_unbound(void **state) {
 
 /* ---- streams ---- */
 
-enum { STREAM_ITEMS = 8 };
+enum { STREAM_ITEMS = 8, STREAM_TEAM = 4 };
 
-/* What each thread is told that it will read next, by call and thread. */
+static atomic_int begun; /* ranges of shared calls */
+
+/* What each thread is told that it will read next, by call and thread. Nobody is done before all have begun, so
+ * everyone does its own part. */
 static int note_next(const veer_kernel_args_t *args) {
     const void **notes = args->buf[0];
-    notes[*(const int64_t *)args->params * 4 + args->thread] = args->next;
+    int64_t call = *(const int64_t *)args->params;
+    notes[call * STREAM_TEAM + args->thread] = args->next;
+    if (call == 1) return VEER_KERNEL_OK;
+    int all = atomic_fetch_add(&begun, 1) / STREAM_TEAM * STREAM_TEAM + STREAM_TEAM;
+    while (atomic_load(&begun) < all) sched_yield();
     return VEER_KERNEL_OK;
 }
 
@@ -253,13 +262,13 @@ static void test_streams(void **state) {
     ok(veer_exec_create(plan, &exec));
     veer_exec_bind_input(exec, 0, x);
     veer_exec_bind_output(exec, 0, notes);
-    ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 4}));
-    for (int t = 0; t < 4; t++) {
-        int item = STREAM_ITEMS * t / 4;
-        assert_ptr_equal(notes[0 * 4 + t], weights[1] + item / 2 * 16);
-        assert_ptr_equal(notes[2 * 4 + t], weights[2] + item % 2 * 32);
-        assert_ptr_equal(notes[3 * 4 + t], weights[1] + item / 2 * 16); /* around the loop */
-        assert_null(notes[1 * 4 + t]);                                  /* overwritten behind the loop */
+    ok(veer_exec_run(exec, &(veer_run_options_t){.threads = STREAM_TEAM}));
+    for (int t = 0; t < STREAM_TEAM; t++) {
+        int item = STREAM_ITEMS * t / STREAM_TEAM;
+        assert_ptr_equal(notes[0 * STREAM_TEAM + t], weights[1] + item / 2 * 16);
+        assert_ptr_equal(notes[2 * STREAM_TEAM + t], weights[2] + item % 2 * 32);
+        assert_ptr_equal(notes[3 * STREAM_TEAM + t], weights[1] + item / 2 * 16); /* around the loop */
+        assert_null(notes[1 * STREAM_TEAM + t]);                                  /* overwritten behind the loop */
     }
     veer_exec_destroy(exec);
     veer_plan_destroy(plan);

@@ -32,6 +32,7 @@ typedef struct veer_kernel_args_s {
     int64_t thread;     /* 0 .. threads-1 */
     int64_t threads;    /* of the run; a kernel's result must not depend on it */
     const void *next;   /* what this thread will read first of the next call's stream; NULL: unknown */
+    int64_t continues;  /* 1: this thread's last range of this call ended at `begin`; scratch is as it left it */
 } veer_kernel_args_t;
 
 typedef enum veer_kernel_result_e {
@@ -42,7 +43,7 @@ typedef enum veer_kernel_result_e {
     VEER_KERNEL_RESULT_COUNT
 } veer_kernel_result_t;
 
-/* Does work items [begin, end); called once per thread with its share, inside an OpenMP team. Each item's result must
+/* Does work items [begin, end); called by each thread of an OpenMP team, as often as there are items left. Each item's result must
  * not depend on how items are shared out. Also the signature of LLVM-compiled kernels (i32 (ptr)). */
 typedef int (*veer_kernel_fn)(const veer_kernel_args_t *args);
 
