@@ -156,6 +156,19 @@ static veer_status_t add_argument(const request_t *r, const char *name, veer_typ
     return veer_region_add_arg(r->g, body, type, name, out);
 }
 
+/* grad_x; where the model itself has an output of that name, being a gradient already, grad_grad_x, and so on. */
+static void gradient_name(const request_t *r, const char *input, char *out, size_t size) {
+    int i, count = veer_region_result_count(r->g, veer_func_body(r->g, r->model));
+    snprintf(out, size, "grad_%s", input);
+    do {
+        for (i = 0; i < count && strcmp(veer_func_result_name(r->g, r->model, i), out); i++) continue;
+        size_t length = strlen(out);
+        if (i == count || length + sizeof "grad_" > size) return;
+        memmove(out + 5, out, length + 1);
+        memcpy(out, "grad_", 5);
+    } while (true);
+}
+
 static veer_status_t build_grad(request_t *r, veer_func_t objective) {
     veer_graph_t *g = r->g;
     veer_region_t from = veer_func_body(g, objective), model = veer_func_body(g, r->model);
@@ -187,7 +200,7 @@ static veer_status_t build_grad(request_t *r, veer_func_t objective) {
     for (int i = 0; i < results; i++)
         VEER_TRY(veer_func_set_result_name(g, r->grad, i, veer_func_result_name(g, r->model, i)));
     for (int i = 0; i < r->wrt_count; i++) {
-        snprintf(name, sizeof name, "grad_%s", veer_value_name(g, veer_region_arg(g, model, (int)r->wrt[i])));
+        gradient_name(r, veer_value_name(g, veer_region_arg(g, model, (int)r->wrt[i])), name, sizeof name);
         VEER_TRY(veer_func_set_result_name(g, r->grad, results + i, name));
     }
     return veer_builder_status(&b);
@@ -211,7 +224,7 @@ veer_status_t veer_build_gradient(veer_graph_t *g, veer_func_t func, const veer_
     VEER_TRY(veer_gradient_check(g, func, r.of, r.wrt, r.wrt_count));
     veer_func_t objective;
     VEER_TRY(build_objective(&r, &objective));
-    VEER_TRY(veer_run_passes(g, objective, "inline", NULL));
+    VEER_TRY(veer_run_passes(g, objective, "inline,gradient", NULL));
     VEER_TRY(build_grad(&r, objective));
     *out_grad = r.grad;
     return veer_ok();

@@ -10,7 +10,9 @@
  * hold whatever op it likes.
  * 2. The op's rule (ir/op.h, `grad`) is the only place that knows calculus. This file accumulates cotangents: nodes are
  *    visited last to first, so a value's cotangent is complete before its definition is visited.
- * 3. Output is ordinary IR: it is folded, merged, fused and exported like any other, and can be differentiated again.
+ * 3. Output is ordinary IR: it is folded, merged, fused and exported like any other, and can be differentiated again
+ *    (a grad node of a function that holds grad nodes: those are replaced first). So a rule keeps infinities out of
+ *    branches that are not chosen, and what it drops because it is zero here has a derivative of zero, too.
  * 4. Whatever the forward rule recomputes (sigmoid of the same x, ...) is left to cse.
  */
 #include "passes/gradient.h"
@@ -75,6 +77,9 @@ static veer_status_t missing_rules(const veer_graph_t *g, veer_node_t first, vee
         veer_status_t one =
             veer_error(VEER_ERR_UNSUPPORTED, "op '%s' lies on the path of the gradient and has no gradient rule",
                        veer_op_name(veer_node_op(g, n)));
+        one =
+            veer_status_help(one, "`veer ops` lists the operators that have one; calls are inlined and loops unrolled "
+                                  "before they are differentiated");
         all = veer_status_join(all, name_node(g, n, one));
     }
     return all;
@@ -260,6 +265,20 @@ static veer_status_t copy_callee(veer_builder_t *b, veer_func_t callee, veer_val
     return veer_builder_status(b);
 }
 
+enum { MOST_DERIVATIVES = 16 };
+
+static veer_status_t expand_at_depth(veer_graph_t *g, veer_node_t grad, int depth);
+
+/* Gradients inside the callee, which is what second derivatives are: replaced where they stand. */
+static veer_status_t expand_inner(veer_graph_t *g, veer_func_t callee, int depth) {
+    if (depth == MOST_DERIVATIVES)
+        return veer_error(VEER_ERR_UNSUPPORTED, "gradients of function '%s' are nested %d deep, or it calls itself",
+                          veer_func_name(g, callee), depth);
+    VEER_FOR_EACH_NODE(g, veer_func_body(g, callee), n)
+    if (veer_node_op(g, n) == VEER_OP_GRAD) VEER_TRY(expand_at_depth(g, n, depth + 1));
+    return veer_ok();
+}
+
 static veer_status_t expand_grad(veer_graph_t *g, veer_node_t grad, veer_arena_t *scratch) {
     veer_func_t callee = veer_graph_find_func(g, veer_node_string(g, grad, "callee"));
     veer_region_t body = veer_func_body(g, callee);
@@ -301,12 +320,17 @@ static veer_status_t expand_grad(veer_graph_t *g, veer_node_t grad, veer_arena_t
     return veer_graph_out_of_memory(g) ? veer_out_of_memory() : veer_ok();
 }
 
-veer_status_t veer_gradient_expand(veer_graph_t *g, veer_node_t grad) {
+static veer_status_t expand_at_depth(veer_graph_t *g, veer_node_t grad, int depth) {
     veer_arena_t scratch;
+    VEER_TRY(expand_inner(g, veer_graph_find_func(g, veer_node_string(g, grad, "callee")), depth));
     veer_arena_init(&scratch, veer_graph_allocator(g));
     veer_status_t status = expand_grad(g, grad, &scratch);
     veer_arena_deinit(&scratch);
     return status;
+}
+
+veer_status_t veer_gradient_expand(veer_graph_t *g, veer_node_t grad) {
+    return expand_at_depth(g, grad, 0);
 }
 
 /* ---- the pass: every grad node, wherever it stands ---- */

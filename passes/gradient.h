@@ -4,7 +4,8 @@
 
 #include "ir/graph.h"
 
-/* Replaces one grad node by the callee's nodes and their gradient. Calls inside the callee must have been inlined.
+/* Replaces one grad node by the callee's nodes and their gradient. Calls inside the callee must have been inlined; grad
+ * nodes inside it are replaced first, in the callee itself.
  * VEER_ERR_UNSUPPORTED with one error per node on the path that has no gradient. */
 VEER_MUST_USE veer_status_t veer_gradient_expand(veer_graph_t *g, veer_node_t grad);
 

@@ -27,6 +27,7 @@ static veer_status_t build(wide_t *w, const veer_finite_options_t *o, bool recog
     if (!recognized) options.backend = "reference";
     VEER_TRY(veer_graph_create(w->allocator, &w->graph));
     VEER_TRY(veer_import_for_options(w->graph, o->path, &options, &model));
+    VEER_TRY(veer_run_passes(w->graph, model, "inline,gradient", NULL)); /* what the model itself has of these */
     VEER_TRY(veer_widen(w->graph, model, "wide", &wide));
     VEER_TRY(veer_build_gradient(w->graph, wide, o->request, &grad));
     w->func = veer_graph_find_func(w->graph, name);

@@ -88,19 +88,21 @@ static veer_status_t pow_infer(veer_infer_t *c) {
                       veer_type_text(&c->in[1], y));
 }
 
-/* d * y x^(y-1), which is 0 where y = 0 even at x = 0 */
+/* d * y x^(y-1), which is 0 where y = 0 even at x = 0: there the exponent is taken as 1. Infinities are kept out of the
+ * branch that is not chosen, too: differentiated again it would be 0 times infinity. */
 static veer_value_t pow_d_base(veer_builder_t *b, veer_value_t d, veer_value_t x, veer_value_t y, veer_dtype_t dtype) {
-    veer_value_t zero = veer_const_scalar(b, dtype, 0);
-    veer_value_t slope = veer_mul(b, y, veer_pow(b, x, veer_add_c(b, y, -1)));
-    return veer_mul(b, d, veer_where(b, veer_equal(b, y, zero), zero, slope));
+    veer_value_t zero = veer_const_scalar(b, dtype, 0), one = veer_const_scalar(b, dtype, 1);
+    veer_value_t tiny = veer_less_equal(b, veer_abs(b, x), veer_const_scalar(b, dtype, 1e-37)); /* 1/x overflows */
+    veer_value_t safe = veer_where(b, veer_and(b, tiny, veer_equal(b, y, zero)), one, y);
+    return veer_mul(b, d, veer_mul(b, y, veer_pow(b, x, veer_add_c(b, safe, -1))));
 }
 
 /* d * z ln x, which is 0 where x = 0 (and y >= 0, else z is infinite anyway) */
 static veer_value_t pow_d_exponent(veer_builder_t *b, veer_value_t d, veer_value_t x, veer_value_t y, veer_value_t z,
                                    veer_dtype_t dtype) {
-    veer_value_t zero = veer_const_scalar(b, dtype, 0);
+    veer_value_t zero = veer_const_scalar(b, dtype, 0), one = veer_const_scalar(b, dtype, 1);
     veer_value_t flat = veer_and(b, veer_equal(b, x, zero), veer_less_equal(b, zero, y));
-    return veer_mul(b, d, veer_where(b, flat, zero, veer_mul(b, z, veer_log(b, x))));
+    return veer_mul(b, d, veer_mul(b, z, veer_log(b, veer_where(b, flat, one, x))));
 }
 
 /* The exponent where it is one number known now, as in most models. */

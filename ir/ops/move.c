@@ -517,24 +517,31 @@ static void scatter_extremum_grad(veer_builder_t *b, veer_grad_t *g) {
     if (g->need[2]) g->d_in[2] = veer_mul(b, hit, gather_like(b, g, d));
 }
 
+/* What meets operand `i` (0 data, 1 updates) of a scatter_add of both, without that operand itself. */
+static veer_value_t sum_of_others(veer_builder_t *b, const veer_grad_t *g, int i, const veer_value_t both[2]) {
+    veer_value_t sum = scatter_like(b, g, VEER_OP_SCATTER_ADD, both[0], both[1]);
+    return veer_sub(b, i ? gather_like(b, g, sum) : sum, both[i]);
+}
+
 /* As for reduce_prod: p is the product with 1 in place of zeros; a factor's derivative is p over the factor where no
- * other factor is zero, else 0. */
+ * other factor is zero, that times the other's zero where one is, else 0. */
 static void scatter_mul_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_dtype_t dtype = veer_grad_in_type(g, 0).dtype;
     veer_value_t zero = veer_const_scalar(b, dtype, 0), one = veer_const_scalar(b, dtype, 1);
-    veer_value_t none[2], safe[2];
+    veer_value_t count[2], zeros[2], safe[2];
     for (int i = 0; i < 2; i++) {
         veer_value_t is_zero = veer_equal(b, g->in[2 * i], zero);
-        none[i] = veer_cast(b, is_zero, dtype);
+        count[i] = veer_cast(b, is_zero, dtype);
+        zeros[i] = veer_where(b, is_zero, g->in[2 * i], zero);
         safe[i] = veer_where(b, is_zero, one, g->in[2 * i]);
     }
     veer_value_t p = veer_mul(b, g->d_out[0], scatter_like(b, g, VEER_OP_SCATTER_REDUCE, safe[0], safe[1]));
-    veer_value_t zeros = scatter_like(b, g, VEER_OP_SCATTER_ADD, none[0], none[1]);
     for (int i = 0; i < 2; i++) {
         if (!g->need[2 * i]) continue;
-        veer_value_t others = veer_sub(b, i ? gather_like(b, g, zeros) : zeros, none[i]);
+        veer_value_t others = sum_of_others(b, g, i, count), z = sum_of_others(b, g, i, zeros);
         veer_value_t share = veer_div(b, i ? gather_like(b, g, p) : p, safe[i]);
-        g->d_in[2 * i] = veer_where(b, veer_equal(b, others, zero), share, zero);
+        veer_value_t rest = veer_where(b, veer_equal(b, others, one), veer_mul(b, share, z), zero);
+        g->d_in[2 * i] = veer_where(b, veer_equal(b, others, zero), share, rest);
     }
 }
 

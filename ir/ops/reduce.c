@@ -139,18 +139,25 @@ const veer_op_def_t veer_op_reduce_min = {
 };
 
 /* ---- product ---- */
+static veer_value_t sum_of_others(veer_builder_t *b, const reduce_t *r, veer_value_t v) {
+    return veer_sub(b, veer_reduce(b, VEER_OP_REDUCE_SUM, v, r->axes, r->axis_count, true), v);
+}
+
 static veer_status_t reduce_prod_grad(veer_builder_t *b, veer_grad_t *g) {
-    /* dy/dx_i = the product of the others. With zeros replaced by 1 the product p has no zero factor, so
-     *   dy/dx_i = p / x'_i  where no other element is zero, else 0,   x' = x with 1 for 0
-     * which is right with no zero (p = y), one zero (only its own derivative remains: p) and more (none remains). */
+    /* dy/dx_i = the product of the others. With zeros replaced by 1 the product p has no zero factor, so with
+     * x' = x where it is not zero, else 1, and the sum z of x's other elements that are zero
+     *   dy/dx_i = p / x'_i       where no other element is zero
+     *           = p / x'_i * z   where one other is: zero, but its derivative by that one is what remains without it
+     *           = 0              where more are, also twice differentiated. */
     reduce_t r = reduce_of(g);
     veer_value_t x = g->in[0], zero = veer_const_scalar(b, r.x.dtype, 0), one = veer_const_scalar(b, r.x.dtype, 1);
     veer_value_t is_zero = veer_equal(b, x, zero), safe = veer_where(b, is_zero, one, x);
     veer_value_t p = veer_reduce(b, VEER_OP_REDUCE_PROD, safe, r.axes, r.axis_count, true);
-    veer_value_t own = veer_cast(b, is_zero, r.x.dtype);
-    veer_value_t others = veer_sub(b, veer_reduce(b, VEER_OP_REDUCE_SUM, own, r.axes, r.axis_count, true), own);
-    veer_value_t d = veer_mul(b, veer_reshape_like(b, g->d_out[0], &r.kept), p);
-    g->d_in[0] = veer_where(b, veer_equal(b, others, zero), veer_div(b, d, safe), zero);
+    veer_value_t others = sum_of_others(b, &r, veer_cast(b, is_zero, r.x.dtype));
+    veer_value_t z = sum_of_others(b, &r, veer_where(b, is_zero, x, zero));
+    veer_value_t share = veer_div(b, veer_mul(b, veer_reshape_like(b, g->d_out[0], &r.kept), p), safe);
+    veer_value_t rest = veer_where(b, veer_equal(b, others, one), veer_mul(b, share, z), zero);
+    g->d_in[0] = veer_where(b, veer_equal(b, others, zero), share, rest);
     return veer_builder_status(b);
 }
 const veer_op_def_t veer_op_reduce_prod = {

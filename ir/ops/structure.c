@@ -112,7 +112,7 @@ const veer_op_def_t veer_op_grad = {
            "`of`. "
            "Results are the function's results, then one gradient per argument listed in `wrt`, of that argument's "
            "type. Pass "
-           "`gradient` replaces it by plain nodes.",
+           "`gradient` replaces it by plain nodes, before a function that holds it is differentiated itself.",
     .in = {{"args", VEER_ANY, .variadic = true}},
     .out = {{"results", VEER_ANY, .variadic = true}},
     .attrs = {{"callee", VEER_ATTR_STRING, true, .doc = "name of the function"},
@@ -120,7 +120,7 @@ const veer_op_def_t veer_op_grad = {
               {"wrt", VEER_ATTR_INTS, true, .doc = "indices of the arguments, ascending"}},
     .traits = VEER_PURE,
     .infer = no_results,
-    .grad = veer_grad_missing,
+    .grad = veer_grad_by_expansion,
 };
 
 /* ---- step_slice ---- */

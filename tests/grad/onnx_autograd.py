@@ -1,7 +1,8 @@
 """Gradients by torch.autograd of what the rows of frontend/onnx/forms.def say in PyTorch, against those that test_grad_onnx wrote.
 
-Reads a JSON list of {row, expr, args: [[name, shape, values]], weights, grads: {name: values}}; prints "row error" lines,
-the error relative to the largest element of the gradient (1 at least)."""
+Reads a JSON list of {row, expr, args: [[name, shape, values]], weights, grads, v, seconds: {name: values}, by_weights}, where
+seconds and by_weights are the gradients of h = sum of v * grads by inputs and weights; prints lines "row error error-of-second", each
+error relative to the largest element (1 at least), -1 where PyTorch itself has no second derivative."""
 import json
 import math
 import sys
@@ -56,14 +57,37 @@ def scatter_mul(x, index, updates):
     return torch.stack(rows)
 
 
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def error(got, want):
+    return ((tensor(got) - want.flatten()).abs().max() / max(1.0, want.abs().max())).item() if got else 0.0
+
+
+def gradients(y, by, **more):
+    """Zeros where y does not depend on an input."""
+    if not y.requires_grad:
+        return [torch.zeros_like(x) for x in by]
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(by, torch.autograd.grad(y, by, allow_unused=True, **more))]
+
+
 for case in json.load(open(sys.argv[1])):
     names = {}
     for name, shape, values in case["args"]:
-        names[name] = torch.tensor(values, dtype=torch.float64).view(shape).requires_grad_(name[0] == "x")
+        names[name] = tensor(values).view(shape).requires_grad_(name[0] == "x")
+    inputs = list(case["grads"])
+    weights = tensor(case["weights"]).requires_grad_()
     y = eval(case["expr"], {**globals(), **names})
-    (y.flatten() * torch.tensor(case["weights"], dtype=torch.float64)).sum().backward()
-    worst = 0.0
-    for name, values in case["grads"].items():
-        want, got = names[name].grad.flatten(), torch.tensor(values, dtype=torch.float64)
-        worst = max(worst, ((got - want).abs().max() / max(1.0, want.abs().max())).item())
-    print(case["row"], worst)
+    first = gradients((y.flatten() * weights).sum(), [names[n] for n in inputs], create_graph=True)
+    worst = max(error(case["grads"][n], g) for n, g in zip(inputs, first))
+    h = sum((tensor(case["v"][n]) * g.flatten()).sum() for n, g in zip(inputs, first))
+    try:
+        second = gradients(h, [names[n] for n in inputs] + [weights])
+        wanted = [case["seconds"][n] for n in inputs] + [case["by_weights"]]
+        again = max(error(got, want) for got, want in zip(wanted, second))
+    except (RuntimeError, NotImplementedError) as what:  # an operator that PyTorch differentiates once
+        if "not implemented" not in str(what):
+            raise
+        again = -1.0
+    print(case["row"], worst, again)

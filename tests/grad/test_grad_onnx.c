@@ -1,15 +1,16 @@
 /* The report of gradients: every ONNX operator of frontend/onnx/forms.def as a model of its own, its gradient against
  * central differences in double on the reference backend with random output weights, and against torch.autograd where
- * /usr/bin/python3 has PyTorch. Prints a line per form:
+ * /usr/bin/python3 has PyTorch; then the gradient of the gradient in the same two ways. Prints a line per form:
  *
- *     operator (opset) attributes          largest |gradient|    error by differences    error by autograd
+ *     operator (opset) attributes      largest |gradient|, error by differences, by autograd      the same, second
  *
+ * Second: h(x, w) = sum of v * d/dx (sum of w * y(x)) with random v, differentiated by x (the Hessian) and by the
+ * weights w (the Jacobian, which no rule may lose), against differences of the first gradient.
  * Steps and bounds as in test_grad_ops.c. ONNX's documentation marks inputs as differentiable: `documented` are the
  * operators that have such inputs, each must have a row. */
 #include "frontend/onnx_form.h"
 #include "frontend/onnx_import.h"
-#include "passes/gradient.h"
-#include "tests/op_run.h"
+#include "tests/grad/second.h"
 #include "tests/unit/onnx_bytes.h"
 #include "tests/unit/temp_folder.h"
 
@@ -54,8 +55,11 @@ typedef struct case_s {
     veer_graph_t *g;
     veer_func_t func, df;
     veer_tensor_t args[MAX_OPERANDS + 1], d[MAX_OPERANDS], weights; /* args of func, then the weights for df */
+    second_t second;                                                /* its gradients, by args and weights */
     int arg_count, arg_operand[MAX_OPERANDS];
-    double largest, error, autograd; /* autograd < 0: not compared */
+    struct {
+        double largest, error, autograd; /* autograd < 0: not compared */
+    } report[2];                         /* first and second derivatives */
 } case_t;
 
 /* ---- the model ---- */
@@ -127,30 +131,45 @@ static void compare_with_differences(case_t *c) {
             tensor_set(&c->args[k], i, x - STEP);
             double want = (above - weighted_sum(c)) / (2 * STEP), error = fabs(got - want) / fmax(1, fabs(want));
             tensor_set(&c->args[k], i, x);
-            if (!(error <= c->error)) c->error = error;
+            if (!(error <= c->report[0].error)) c->report[0].error = error;
             largest = fmax(largest, fabs(got));
         }
         if (c->row->zero != (largest < 1e-6))
             fail_msg("%s %s: gradient to input %d is at most %g", c->row->op, c->row->attrs, c->arg_operand[k],
                      largest);
-        c->largest = fmax(c->largest, largest);
+        c->report[0].largest = fmax(c->report[0].largest, largest);
     }
+}
+
+/* ---- the gradient of the gradient ---- */
+
+static void differentiate_again(case_t *c) {
+    int count = c->arg_count + 1;
+    double largest = 0;
+    second_init(&c->second, c->g, c->df, c->args, count, c->arg_count, SEED + 1);
+    for (int k = 0; k < count; k++) {
+        double error = second_error(&c->second, k, &largest);
+        if (!(error <= c->report[1].error)) c->report[1].error = error;
+        if (k < c->arg_count) c->report[1].largest = fmax(c->report[1].largest, largest);
+    }
+    if (c->row->zero != (largest < 1e-6))
+        fail_msg("%s %s: the gradient's gradient by the weights is at most %g", c->row->op, c->row->attrs, largest);
 }
 
 static void run(case_t *c, const row_t *row) {
     uint64_t state = SEED;
-    *c = (case_t){.row = row, .autograd = -1};
+    *c = (case_t){.row = row, .report = {{.autograd = -1}, {.autograd = -1}}};
     import(c);
-    c->weights = tensor_make(result_type(c));
-    for (int64_t i = 0; i < veer_type_count(&c->weights.type); i++)
-        tensor_set(&c->weights, i, 4 * random_unit(&state) - 2);
+    c->weights = random_tensor(result_type(c), &state);
     differentiate(c);
     compare_with_differences(c);
+    differentiate_again(c);
 }
 
 static void release(case_t *c) {
     veer_arena_deinit(&c->arena);
     for (int i = 0; i < c->arg_count; i++) tensor_free(&c->d[i]);
+    second_deinit(&c->second);
     tensor_free(&c->weights);
     veer_graph_destroy(c->g);
 }
@@ -161,6 +180,15 @@ static void write_values(FILE *file, const veer_tensor_t *t) {
     for (int64_t i = 0; i < veer_type_count(&t->type); i++)
         fprintf(file, "%s%.17g", i ? "," : "[", veer_load_double(t, i));
     fprintf(file, "]");
+}
+
+static void write_named(FILE *file, const case_t *c, const char *what, const veer_tensor_t *tensors) {
+    fprintf(file, ",\"%s\":{", what);
+    for (int k = 0; k < c->arg_count; k++) {
+        fprintf(file, "%s\"x%d\":", k ? "," : "", c->arg_operand[k]);
+        write_values(file, &tensors[k]);
+    }
+    fprintf(file, "}");
 }
 
 static void write_case(FILE *file, const case_t *c, int row, bool first) {
@@ -178,12 +206,12 @@ static void write_case(FILE *file, const case_t *c, int row, bool first) {
     }
     fprintf(file, "],\"weights\":");
     write_values(file, &c->weights);
-    fprintf(file, ",\"grads\":{");
-    for (int k = 0; k < c->arg_count; k++) {
-        fprintf(file, "%s\"x%d\":", k ? "," : "", c->arg_operand[k]);
-        write_values(file, &c->d[k]);
-    }
-    fprintf(file, "}}");
+    write_named(file, c, "grads", c->d);
+    write_named(file, c, "v", c->second.v);
+    write_named(file, c, "seconds", c->second.d);
+    fprintf(file, ",\"by_weights\":");
+    write_values(file, &c->second.d[c->arg_count]);
+    fprintf(file, "}");
 }
 
 /* False where there is no PyTorch. */
@@ -202,54 +230,71 @@ static bool compare_with_autograd(case_t *cases) {
              temp_path("cases.json"));
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
-    double error;
-    for (int row; fscanf(pipe, "%d %lf", &row, &error) == 2;)
-        if (row >= 0 && row < ROW_COUNT) cases[row].autograd = error;
+    double first_error, second_error;
+    for (int row; fscanf(pipe, "%d %lf %lf", &row, &first_error, &second_error) == 3;)
+        if (row >= 0 && row < ROW_COUNT)
+            cases[row].report[0].autograd = first_error, cases[row].report[1].autograd = second_error;
     assert_int_equal(pclose(pipe), 0);
     return true;
 }
 
 /* ---- the report ---- */
 
-static int distinct_ops(const case_t *cases, bool by_autograd) {
+static int distinct_ops(const case_t *cases, int order, bool by_autograd) {
     int count = 0;
     for (int i = 0; i < ROW_COUNT; i++) {
-        bool known = by_autograd && cases[i].autograd < 0;
+        bool known = by_autograd && cases[i].report[order].autograd < 0;
         for (int k = 0; k < i && !known; k++)
-            known = !strcmp(rows[k].op, rows[i].op) && (!by_autograd || cases[k].autograd >= 0);
+            known = !strcmp(rows[k].op, rows[i].op) && (!by_autograd || cases[k].report[order].autograd >= 0);
         count += !known && !rows[i].zero;
     }
     return count;
 }
 
 static bool print_row(const case_t *c) {
-    char label[100], autograd[32] = "-";
+    char label[100];
+    bool good = true;
     snprintf(label, sizeof label, "%s (%d) %s", c->row->op, c->row->opset, c->row->attrs);
-    if (c->autograd >= 0) snprintf(autograd, sizeof autograd, "%.1e", c->autograd);
-    bool good = c->error <= BOUND && c->autograd <= AUTOGRAD_BOUND;
-    printf("%-76s %9.3g  %8.1e  %8s%s\n", label, c->largest, c->error, autograd, good ? "" : "  WRONG");
+    printf("%-76s", label);
+    for (int order = 0; order < 2; order++) {
+        char autograd[32] = "-";
+        double error = c->report[order].error, by_autograd = c->report[order].autograd;
+        if (by_autograd >= 0) snprintf(autograd, sizeof autograd, "%.1e", by_autograd);
+        printf(" %9.3g %8.1e %8s", c->report[order].largest, error, autograd);
+        good &= error <= BOUND && by_autograd <= AUTOGRAD_BOUND;
+    }
+    printf("%s\n", good ? "" : "  WRONG");
     return good;
+}
+
+static void print_total(const case_t *cases, int order, bool autograd) {
+    double worst = 0, worst_autograd = 0;
+    for (int i = 0; i < ROW_COUNT; i++) {
+        worst = fmax(worst, cases[i].report[order].error);
+        worst_autograd = fmax(worst_autograd, cases[i].report[order].autograd);
+    }
+    printf("%s: %d operators in %d forms, worst error by differences %.1e; ",
+           order ? "second derivatives" : "gradients", distinct_ops(cases, order, false), ROW_COUNT, worst);
+    if (autograd)
+        printf("%d operators compared with torch.autograd, worst %.1e\n", distinct_ops(cases, order, true),
+               worst_autograd);
+    else
+        printf("no PyTorch here to compare with\n");
 }
 
 static void gradients_agree(void **state) {
     (void)state;
     case_t *cases = calloc(ROW_COUNT, sizeof *cases);
     int wrong = 0;
-    double worst = 0, worst_autograd = 0;
     for (int i = 0; i < ROW_COUNT; i++) run(&cases[i], &rows[i]);
     bool autograd = compare_with_autograd(cases);
-    printf("seed %d\n%-76s %9s  %8s  %8s\n", SEED, "operator (operator set) attributes", "largest", "differ.",
-           "autograd");
+    printf("seed %d\n%-76s %9s %8s %8s %9s %8s %8s\n", SEED, "operator (operator set) attributes", "largest", "differ.",
+           "autograd", "second", "differ.", "autograd");
     for (int i = 0; i < ROW_COUNT; i++) {
         wrong += !print_row(&cases[i]);
-        if (autograd && rows[i].torch && cases[i].autograd < 0) fail_msg("%s was not compared", rows[i].op);
-        worst = fmax(worst, cases[i].error), worst_autograd = fmax(worst_autograd, cases[i].autograd);
+        if (autograd && rows[i].torch && cases[i].report[0].autograd < 0) fail_msg("%s was not compared", rows[i].op);
     }
-    printf("%d operators in %d forms, worst error by differences %.1e; ", distinct_ops(cases, false), ROW_COUNT, worst);
-    if (autograd)
-        printf("%d operators compared with torch.autograd, worst %.1e\n", distinct_ops(cases, true), worst_autograd);
-    else
-        printf("no PyTorch here to compare with\n");
+    for (int order = 0; order < 2; order++) print_total(cases, order, autograd);
     for (int i = 0; i < ROW_COUNT; i++) release(&cases[i]);
     free(cases);
     assert_int_equal(wrong, 0);
@@ -354,9 +399,11 @@ static void nested_graphs(void **state) {
         require_ok(veer_onnx_import_memory(c.g, model.data, model.size, "f", &options, &c.func));
         differentiate(&c);
         compare_with_differences(&c);
-        printf("%-76s %9.3g  %8.1e\n", nested[i].row.op, c.largest, c.error);
-        assert_true(c.error <= BOUND);
-        tensor_free(&c.d[0]);
+        differentiate_again(&c);
+        printf("%-76s %9.3g %8.1e %8s %9.3g %8.1e\n", nested[i].row.op, c.report[0].largest, c.report[0].error, "-",
+               c.report[1].largest, c.report[1].error);
+        assert_true(c.report[0].error <= BOUND && c.report[1].error <= BOUND);
+        tensor_free(&c.d[0]), second_deinit(&c.second);
         veer_graph_destroy(c.g);
     }
 }
