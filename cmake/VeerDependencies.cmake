@@ -6,7 +6,7 @@ if(VEER_BUILD_FUZZERS)
   if(NOT TARGET OpenMP::OpenMP_C)
     # Debian's clang comes without libomp. Nothing that is fuzzed starts threads: the few declarations will do.
     file(WRITE ${CMAKE_BINARY_DIR}/openmp/omp.h
-         "int omp_get_num_threads(void);\nint omp_get_thread_num(void);\nint omp_get_max_threads(void);\nvoid omp_set_num_threads(int n);\n")
+         "int omp_get_num_threads(void);\nint omp_get_thread_num(void);\nint omp_get_max_threads(void);\nvoid omp_set_num_threads(int n);\nint omp_get_num_procs(void);\n")
     execute_process(COMMAND gcc -print-file-name=libgomp.so OUTPUT_VARIABLE gomp OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
     add_library(OpenMP::OpenMP_C INTERFACE IMPORTED)
     target_include_directories(OpenMP::OpenMP_C SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/openmp)
