@@ -45,6 +45,7 @@ static bool repeats(const veer_graph_t *g, veer_node_t n) {
     const veer_type_t *x = veer_value_type(g, veer_node_in(g, n, 0)), *y = veer_value_type(g, veer_node_out(g, n, 0));
     const double *scales = veer_node_floats(g, n, "scales", NULL);
     veer_resample_t r = veer_resample_of_node(g, n);
+    if (!veer_type_count(x) || !veer_type_count(y)) return true; /* without elements an axis may have any length */
     for (int d = 0; d < x->rank; d++)
         if (!veer_resample_is_identity(&r, x->dims[d], y->dims[d], scales[d]) &&
             !veer_resample_repeats(&r, x->dims[d], y->dims[d], scales[d]))

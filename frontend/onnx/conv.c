@@ -14,9 +14,10 @@ static void read_ints(veer_onnx_node_t *n, const char *name, int expected, int64
         return;
     }
     for (int i = 0; i < count; i++) {
-        out[i] = given[i];
         if (given[i] < low || given[i] > MAX_WINDOW)
             veer_onnx_fail(n, VEER_ERR_FILE, "entry %d of %s is %lld", i, name, (long long)given[i]);
+        else
+            out[i] = given[i];
     }
 }
 
@@ -92,7 +93,14 @@ static void pads_from_output(veer_onnx_node_t *n, veer_onnx_window_t *w, int64_t
     int count;
     const int64_t *given = veer_onnx_attr_ints(n, "output_shape", &count);
     if (!(given && count) && !w->same) return;
-    for (int i = 0; i < w->rank; i++) wanted[i] = x.dims[i + 2] * w->strides[i];
+    for (int i = 0; i < w->rank; i++) {
+        if (x.dims[i + 2] > VEER_MAX_TENSOR_BYTES / w->strides[i]) {
+            veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "an output of %lld times %lld elements along dim %d",
+                           (long long)x.dims[i + 2], (long long)w->strides[i], i + 2);
+            return;
+        }
+        wanted[i] = x.dims[i + 2] * w->strides[i];
+    }
     if (given && count == x.rank) /* early exporters gave batch and channels, too */
         read_ints(n, "output_shape", x.rank, 0, full), memcpy(wanted, full + 2, (size_t)w->rank * sizeof *wanted);
     else

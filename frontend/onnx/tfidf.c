@@ -54,7 +54,7 @@ static bool read_pool(grams_t *s, const int64_t *starts, int levels, int pool_co
     good &= entries == slot_count;
     for (int i = 0; i < slot_count && good; i++) {
         good = s->slots[i] >= 0 && s->slots[i] < MAX_SLOTS;
-        if (s->slots[i] >= columns) columns = s->slots[i] + 1;
+        if (good && s->slots[i] >= columns) columns = s->slots[i] + 1;
     }
     s->slot_count = columns;
     if (!good) veer_onnx_fail(s->n, VEER_ERR_FILE, "ngram_counts, ngram_indexes and pool_int64s do not fit");

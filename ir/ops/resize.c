@@ -100,9 +100,19 @@ static veer_value_t sum_repeats(veer_builder_t *b, veer_value_t dy, const axis_t
     return veer_reshape_like(b, veer_reduce(b, VEER_OP_REDUCE_SUM, dy, (int64_t[]){2}, 1, false), &t);
 }
 
+/* Without elements an axis may have any length: nothing may walk along it. */
+static bool is_empty(const veer_graph_t *g, veer_node_t node) {
+    return !veer_type_count(veer_value_type(g, veer_node_in(g, node, 0))) ||
+           !veer_type_count(veer_value_type(g, veer_node_out(g, node, 0)));
+}
+
 /* The last axis first: the tensor shrinks (of an enlargement) where its rows are contiguous. */
 static veer_status_t resize_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_value_t d = g->d_out[0];
+    if (is_empty(g->graph, g->node)) {
+        g->d_in[0] = veer_zeros(b, *veer_builder_type(b, g->in[0]));
+        return veer_builder_status(b);
+    }
     for (int i = veer_builder_type(b, g->in[0])->rank; i-- > 0;) {
         axis_t a = axis_of(g->graph, g->node, i);
         if (is_identity(&a)) continue;
@@ -145,6 +155,10 @@ static veer_value_t gather_nearest(veer_builder_t *b, veer_value_t x, const axis
 /* The first axis first: the tensor grows as late as possible where rows are contiguous. */
 static veer_status_t resize_expand(veer_builder_t *b, veer_expand_t *e) {
     veer_value_t x = e->in[0];
+    if (is_empty(e->graph, e->node)) {
+        e->out[0] = veer_zeros(b, *veer_value_type(e->graph, veer_node_out(e->graph, e->node, 0)));
+        return veer_builder_status(b);
+    }
     for (int i = 0; i < veer_value_type(e->graph, e->in[0])->rank; i++) {
         axis_t a = axis_of(e->graph, e->node, i);
         if (is_identity(&a)) continue;
