@@ -129,6 +129,7 @@ veer_status_t veer_import_for_options(veer_graph_t *g, const char *path, const v
                                       veer_func_t *out) {
     static const veer_compile_options_t none;
     if (!o) o = &none;
+    veer_graph_set_limits(g, &o->limits);
     veer_arena_t *arena = veer_graph_arena(g);
     veer_dim_binding_t *dims = veer_arena_array(arena, (size_t)o->dim_count + 1, sizeof *dims);
     veer_onnx_binding_t *bindings = veer_arena_array(arena, (size_t)o->bound_count + 1, sizeof *bindings);

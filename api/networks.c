@@ -112,7 +112,7 @@ static veer_status_t import_network(veer_graph_t *g, const roles_t *r, const cha
                                     bool classifier, int64_t batch, const veer_compile_options_t *options,
                                     veer_network_t *out) {
     veer_onnx_info_t info;
-    VEER_TRY(veer_onnx_inspect(veer_graph_allocator(g), path, &info));
+    VEER_TRY(veer_onnx_inspect(veer_graph_allocator(g), path, veer_graph_limits(g), &info));
     veer_dim_binding_t dims[MOST_DIMS];
     int count = 0, x = -1;
     veer_status_t status = user_dims(r, dims, &count, MOST_DIMS - 1);
@@ -149,7 +149,7 @@ static veer_status_t import_network(veer_graph_t *g, const roles_t *r, const cha
 static veer_status_t look_for(const veer_parts_t *p, const char *path, const char *name, bool *found,
                               veer_text_t *names) {
     veer_onnx_info_t info;
-    VEER_TRY(veer_onnx_inspect(p->allocator, path, &info));
+    VEER_TRY(veer_onnx_inspect(p->allocator, path, &p->limits, &info));
     for (int i = 0; i < info.input_count; i++) {
         *found |= !strcmp(info.inputs[i].name, name);
         veer_text_add(names, "%s'%s'", names->length ? ", " : "", info.inputs[i].name);
@@ -196,7 +196,7 @@ veer_status_t veer_networks_fixed_batch(const veer_parts_t *p, const veer_settin
     veer_onnx_info_t info;
     veer_arena_t arena;
     *out_batch = 0;
-    VEER_TRY(veer_onnx_inspect(p->allocator, p->denoiser, &info));
+    VEER_TRY(veer_onnx_inspect(p->allocator, p->denoiser, &p->limits, &info));
     veer_arena_init(&arena, p->allocator);
     roles_t r = {p, settings, &arena};
     int x;

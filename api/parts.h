@@ -10,6 +10,7 @@
 typedef struct veer_parts_s {
     veer_arena_t arena; /* paths and lists */
     veer_allocator_t allocator;
+    veer_limits_t limits; /* of the models */
     /* files; NULL: absent */
     const char *denoiser, *classifier, *embeddings_path, *vocab_path;
     const char *unused_classifier; /* there is one, but its scale is 0: not loaded */

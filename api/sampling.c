@@ -326,6 +326,8 @@ static veer_status_t check_input_names(const veer_sampling_t *s, const veer_sett
 static veer_status_t make(veer_sampling_t *s, const char *folder, const veer_settings_t *settings,
                           const veer_compile_options_t *options) {
     VEER_TRY(veer_parts_init(&s->parts, folder, settings, s->allocator));
+    if (options) s->parts.limits = options->limits;
+    VEER_TRY(veer_setting_limits(settings, &s->parts.limits));
     const char *init = veer_setting_text(settings, VEER_SETTING_INIT, 0),
                *noise = veer_setting_text(settings, VEER_SETTING_NOISE, 0);
     if (init) VEER_TRY(veer_npy_read(init, s->allocator, &s->init));
@@ -341,7 +343,9 @@ static veer_status_t make(veer_sampling_t *s, const char *folder, const veer_set
     if (precision) o.precision = precision;
     if (tune) o.tune = tune;
     if (cache) o.cache = cache;
+    o.limits = s->parts.limits;
     VEER_TRY(veer_graph_create(s->allocator, &s->graph));
+    veer_graph_set_limits(s->graph, &o.limits);
     VEER_TRY(veer_networks_import(s->graph, &s->parts, settings, &o, s->batch));
     VEER_TRY(check_all_labels(s));
     VEER_TRY(veer_sampler_build(s->graph, &s->parts.sampler, &s->parts.table, &s->func));

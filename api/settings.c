@@ -141,6 +141,15 @@ veer_status_t veer_setting_double(const veer_settings_t *s, veer_setting_t which
     return veer_ok();
 }
 
+veer_status_t veer_setting_limits(const veer_settings_t *s, veer_limits_t *out) {
+    veer_status_t status = NULL;
+#define VEER_LIMIT_READ(NAME, field, flag, usual, most, ...)                                                           \
+    status = veer_status_join(status, veer_setting_int(s, VEER_SETTING_##NAME, 1, most, &out->field));
+    VEER_LIMITS(VEER_LIMIT_READ)
+#undef VEER_LIMIT_READ
+    return status;
+}
+
 static int64_t list_length(const char *text) {
     int64_t n = 1;
     for (; *text; text++) n += *text == ',';

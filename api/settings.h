@@ -4,6 +4,7 @@
 
 #include "api/veer.h"
 #include "ir/base/arena.h"
+#include "ir/limits.h"
 
 typedef enum veer_setting_e {
 #define VEER_SETTING(ENUM, ...) VEER_SETTING_##ENUM,
@@ -22,6 +23,8 @@ const char *veer_setting_text(const veer_settings_t *settings, veer_setting_t wh
 VEER_MUST_USE veer_status_t veer_setting_int(const veer_settings_t *settings, veer_setting_t which, int64_t low,
                                              int64_t high, int64_t *out);
 VEER_MUST_USE veer_status_t veer_setting_double(const veer_settings_t *settings, veer_setting_t which, double *out);
+/* Sets the limits that were given. */
+VEER_MUST_USE veer_status_t veer_setting_limits(const veer_settings_t *settings, veer_limits_t *out);
 /* Lists separated by commas; memory from the arena. */
 VEER_MUST_USE veer_status_t veer_setting_ints(const veer_settings_t *settings, veer_setting_t which,
                                               veer_arena_t *arena, int64_t **out, int64_t *out_count);

@@ -20,7 +20,9 @@ enum {
 
 static void *message_alloc(void *user, size_t size_bytes) {
     veer_onnx_file_t *file = user;
-    if (file->arena.used_bytes > file->limit_bytes || size_bytes > file->limit_bytes - file->arena.used_bytes) {
+    size_t limit_bytes = (size_t)veer_limit(file->limits, VEER_LIMIT_MAX_MESSAGE_BYTES);
+    if (file->arena.used_bytes > limit_bytes || size_bytes > limit_bytes - file->arena.used_bytes) {
+        file->wanted_bytes = file->arena.used_bytes + size_bytes;
         file->over_limit = true;
         return NULL;
     }
@@ -33,12 +35,15 @@ static void message_free(void *user, void *memory) {
     (void)user, (void)memory;
 }
 
+static veer_status_t no_message(const veer_onnx_file_t *file) {
+    if (file->out_of_memory) return veer_out_of_memory();
+    return veer_limit_check(file->limits, VEER_LIMIT_MAX_MESSAGE_BYTES, (int64_t)file->wanted_bytes);
+}
+
 static veer_status_t unpack(veer_onnx_file_t *file, const ProtobufCMessageDescriptor *type, const uint8_t *bytes,
                             size_t size_bytes, void *out_message) {
     ProtobufCMessage *message = protobuf_c_message_unpack(type, &file->messages, size_bytes, bytes);
-    if (file->out_of_memory) return veer_out_of_memory();
-    if (file->over_limit)
-        return veer_error(VEER_ERR_FILE, "the messages of the model need more than %zu bytes", file->limit_bytes);
+    if (file->out_of_memory || file->over_limit) return no_message(file);
     if (!message) return veer_error(VEER_ERR_FILE, "a %s is malformed", type->short_name);
     memcpy(out_message, &message, sizeof message);
     return veer_ok();
@@ -54,9 +59,7 @@ static veer_status_t without_fields(veer_onnx_file_t *file, veer_wire_t wire, ui
     for (veer_wire_t w = wire; veer_wire_next(&w, &field);)
         if (field.number != skip_a && field.number != skip_b) size += (size_t)(w.at - field.start);
     uint8_t *bytes = message_alloc(file, size + 1);
-    if (!bytes && file->out_of_memory) return veer_out_of_memory();
-    if (!bytes)
-        return veer_error(VEER_ERR_FILE, "the messages of the model need more than %zu bytes", file->limit_bytes);
+    if (!bytes) return no_message(file);
     *out_bytes = bytes;
     *out_size = size;
     for (veer_wire_t w = wire; veer_wire_next(&w, &field);) {
@@ -132,10 +135,11 @@ static veer_status_t not_a_model(const char *why) {
 
 static veer_status_t read_model(veer_onnx_file_t *file, const uint8_t *bytes, size_t size_bytes) {
     if (!size_bytes) return not_a_model("the file is empty");
-    veer_status_t status = veer_wire_check(bytes, size_bytes, &veer_onnx__model_proto__descriptor);
-    if (status)
+    veer_status_t status = veer_wire_check(bytes, size_bytes, &veer_onnx__model_proto__descriptor, file->limits);
+    if (veer_status_code(status) == VEER_ERR_FILE)
         return veer_status_help(veer_status_where(status, "is not an ONNX model, or a damaged one"),
                                 "was the file copied completely?");
+    VEER_TRY(status);
     veer_wire_t wire = veer_wire(bytes, size_bytes), graph = {0};
     veer_wire_field_t field;
     for (veer_wire_t w = wire; veer_wire_next(&w, &field);) {
@@ -153,15 +157,15 @@ static veer_status_t read_model(veer_onnx_file_t *file, const uint8_t *bytes, si
     return read_graph(file, graph);
 }
 
-static void init_file(veer_onnx_file_t *file, veer_allocator_t allocator, size_t limit_bytes) {
-    *file = (veer_onnx_file_t){.limit_bytes = limit_bytes ? limit_bytes : (size_t)1 << 30, .graph_name = ""};
+static void init_file(veer_onnx_file_t *file, veer_allocator_t allocator, const veer_limits_t *limits) {
+    *file = (veer_onnx_file_t){.limits = limits, .graph_name = ""};
     file->messages = (ProtobufCAllocator){message_alloc, message_free, file};
     veer_arena_init(&file->arena, allocator);
 }
 
-veer_status_t veer_onnx_file_open(veer_allocator_t allocator, const char *path, size_t limit_bytes,
+veer_status_t veer_onnx_file_open(veer_allocator_t allocator, const char *path, const veer_limits_t *limits,
                                   veer_onnx_file_t *file) {
-    init_file(file, allocator, limit_bytes);
+    init_file(file, allocator, limits);
     veer_status_t status;
     VEER_GOTO_DONE(veer_mapped_file_open(allocator, path, &file->mapped));
     file->path = file->mapped->path;
@@ -171,10 +175,17 @@ done:
     return status;
 }
 
-veer_status_t veer_onnx_file_read(veer_allocator_t allocator, const void *bytes, size_t size_bytes, size_t limit_bytes,
-                                  veer_onnx_file_t *file) {
-    init_file(file, allocator, limit_bytes);
+veer_status_t veer_onnx_file_read(veer_allocator_t allocator, const void *bytes, size_t size_bytes,
+                                  const veer_limits_t *limits, veer_onnx_file_t *file) {
+    init_file(file, allocator, limits);
     veer_status_t status = read_model(file, bytes, size_bytes);
     if (status) veer_onnx_file_close(file);
     return status;
+}
+
+veer_status_t veer_onnx_file_count_constant(veer_onnx_file_t *file, size_t size_bytes) {
+    int64_t sum = file->constant_bytes + (int64_t)size_bytes; /* of a checked type: far from overflow */
+    VEER_TRY(veer_limit_check(file->limits, VEER_LIMIT_MAX_CONSTANT_BYTES, sum));
+    file->constant_bytes = sum;
+    return veer_ok();
 }

@@ -26,10 +26,12 @@ typedef struct veer_onnx_tensor_s {
 typedef struct veer_onnx_map_s veer_onnx_map_t;
 
 typedef struct veer_onnx_file_s {
-    veer_arena_t arena;          /* of all messages and arrays here */
-    ProtobufCAllocator messages; /* gives out of the arena, up to a limit */
-    size_t limit_bytes;
+    veer_arena_t arena;                /* of all messages and arrays here */
+    ProtobufCAllocator messages;       /* gives out of the arena, up to a limit */
+    const veer_limits_t *limits;       /* borrowed; may be NULL */
+    int64_t constant_bytes;            /* of what was counted so far */
     bool out_of_memory, over_limit;    /* why a message could not be read */
+    size_t wanted_bytes;               /* over the limit: what all messages would have come to */
     const char *path;                  /* NULL for a model in memory */
     veer_mapped_file_t *mapped;        /* NULL for a model in memory, or once given to a graph */
     veer_onnx_map_t *external;         /* files of external data, opened as they are needed */
@@ -44,15 +46,19 @@ typedef struct veer_onnx_file_s {
     size_t sparse_initializer_count;
 } veer_onnx_file_t;
 
-/* `limit_bytes` caps the memory that messages take (0: 1 GiB). VEER_ERR_FILE for anything that is not an ONNX model. */
-VEER_MUST_USE veer_status_t veer_onnx_file_open(veer_allocator_t allocator, const char *path, size_t limit_bytes,
-                                                veer_onnx_file_t *out_file);
+/* `limits` (borrowed; NULL: the defaults) bound the depth of messages and the memory that they take. VEER_ERR_FILE for
+ * anything that is not an ONNX model. */
+VEER_MUST_USE veer_status_t veer_onnx_file_open(veer_allocator_t allocator, const char *path,
+                                                const veer_limits_t *limits, veer_onnx_file_t *out_file);
 /* A model in memory, borrowed until veer_onnx_file_close. It cannot have external data. */
 VEER_MUST_USE veer_status_t veer_onnx_file_read(veer_allocator_t allocator, const void *bytes, size_t size_bytes,
-                                                size_t limit_bytes, veer_onnx_file_t *out_file);
+                                                const veer_limits_t *limits, veer_onnx_file_t *out_file);
 void veer_onnx_file_close(veer_onnx_file_t *file);
 /* Ties the mapped files (so far opened) to the life of the graph. */
 VEER_MUST_USE veer_status_t veer_onnx_file_give_maps(veer_onnx_file_t *file, veer_graph_t *g);
+
+/* Adds to the constants that the model makes us copy or compute; VEER_ERR_UNSUPPORTED where they become too large. */
+VEER_MUST_USE veer_status_t veer_onnx_file_count_constant(veer_onnx_file_t *file, size_t size_bytes);
 
 /* ---- tensors ---- */
 /* A tensor inside a node's attribute. */

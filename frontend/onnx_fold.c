@@ -70,14 +70,24 @@ static veer_status_t fold_node(veer_graph_t *g, veer_node_t node, const veer_onn
     return veer_ok();
 }
 
+static veer_status_t count_results(const veer_graph_t *g, veer_node_t node, veer_onnx_file_t *file) {
+    for (int i = 0; i < veer_node_out_count(g, node); i++)
+        VEER_TRY(veer_onnx_file_count_constant(file, veer_type_bytes(veer_value_type(g, veer_node_out(g, node, i)))));
+    return veer_ok();
+}
+
 veer_status_t veer_onnx_fold(veer_graph_t *g, veer_region_t region, veer_node_t mark,
-                             const veer_onnx_options_t *options, veer_value_t *values, int count) {
+                             const veer_onnx_options_t *options, veer_onnx_file_t *file, veer_value_t *values,
+                             int count) {
     if (!options->eval) return veer_ok();
     size_t limit_bytes = options->fold_bytes ? options->fold_bytes : (size_t)64 << 10;
     veer_node_t node = mark.i ? veer_node_next(g, mark) : veer_region_first(g, region);
     while (node.i) {
         veer_node_t next = veer_node_next(g, node);
-        if (foldable(g, node, limit_bytes)) VEER_TRY(fold_node(g, node, options, values, count));
+        if (foldable(g, node, limit_bytes)) {
+            VEER_TRY(count_results(g, node, file));
+            VEER_TRY(fold_node(g, node, options, values, count));
+        }
         node = next;
     }
     return veer_ok();

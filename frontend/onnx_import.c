@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_ERRORS = 100, MAX_CALL_DEPTH = 50, MAX_NODES = 4 << 20, NEWEST_OPSET = 25 };
+enum { MAX_ERRORS = 100, NEWEST_OPSET = 25 };
 
 typedef struct veer_onnx_importer_s {
     veer_graph_t *graph;
@@ -25,7 +25,7 @@ typedef struct veer_onnx_importer_s {
     size_t error_count;
     bool view;         /* constants may point into the file */
     int depth;         /* of functions and nested graphs */
-    size_t node_count; /* imported so far, functions inlined */
+    size_t node_count; /* imported so far, functions inlined and loops unrolled */
 } veer_onnx_importer_t;
 
 /* ---- errors ---- */
@@ -113,10 +113,8 @@ static veer_status_t import_inner(veer_onnx_importer_t *im, veer_onnx_scope_t *i
     veer_value_t *values = veer_arena_array(&im->scratch, count + 1, sizeof *values);
     if (!values) return veer_out_of_memory();
     im->scope = inner;
-    veer_status_t status =
-        ++im->depth > MAX_CALL_DEPTH
-            ? veer_error(VEER_ERR_FILE, "functions or graphs are nested deeper than %d", MAX_CALL_DEPTH)
-            : veer_onnx_scope_add_nodes(inner);
+    veer_status_t status = veer_limit_check(im->file.limits, VEER_LIMIT_MAX_DEPTH, ++im->depth);
+    if (!status) status = veer_onnx_scope_add_nodes(inner);
     if (!status) status = import_nodes(im);
     for (size_t i = 0; i < count && !status && im->error_count == errors_before; i++) {
         status = *names[i] ? value_of(im, names[i], &values[i], &failed)
@@ -200,6 +198,12 @@ static const VeerOnnx__FunctionProto *find_function(const veer_onnx_importer_t *
     return NULL;
 }
 
+static bool calls_itself(const veer_onnx_node_t *n, const VeerOnnx__FunctionProto *f) {
+    for (; n; n = n->caller)
+        if (n->function == f) return true;
+    return false;
+}
+
 /* A function of the model: its nodes, with inputs in place of its parameters. */
 static veer_status_t import_call(veer_onnx_importer_t *im, veer_onnx_node_t *n, const VeerOnnx__FunctionProto *f) {
     veer_onnx_scope_t inner = {.arena = &im->scratch,
@@ -213,6 +217,7 @@ static veer_status_t import_call(veer_onnx_importer_t *im, veer_onnx_node_t *n, 
     if ((size_t)n->in_count > f->n_input || (size_t)n->out_count > f->n_output)
         return veer_error(VEER_ERR_FILE, "%d inputs and %d outputs, the function has %zu and %zu", n->in_count,
                           n->out_count, f->n_input, f->n_output);
+    if (calls_itself(n, f)) return veer_error(VEER_ERR_FILE, "the function calls itself");
     for (size_t i = 0; i < f->n_input; i++) {
         bool is_new;
         if (i >= (size_t)n->in_count || !n->in[i].i) continue; /* optional ones that are left out stay undefined */
@@ -230,6 +235,15 @@ static veer_status_t import_call(veer_onnx_importer_t *im, veer_onnx_node_t *n, 
 }
 
 /* ---- one node ---- */
+
+static veer_status_t count_node(veer_onnx_importer_t *im) {
+    return veer_limit_check(im->file.limits, VEER_LIMIT_MAX_NODES, (int64_t)++im->node_count);
+}
+
+bool veer_onnx_count_turn(veer_onnx_node_t *n) {
+    if (veer_onnx_ok(n)) veer_builder_fail(n->b, count_node(n->importer));
+    return veer_onnx_ok(n);
+}
 
 static veer_status_t check_row(const veer_onnx_node_t *n, const char *domain) {
     const char *type = n->proto->op_type;
@@ -280,7 +294,7 @@ static veer_status_t run_row(veer_onnx_importer_t *im, veer_onnx_node_t *n, cons
     n->op->import(n);
     VEER_TRY(veer_builder_status(&im->b));
     if (n->failed) return veer_ok();
-    VEER_TRY(veer_onnx_fold(im->graph, im->b.region, mark, im->options, n->out, n->out_count));
+    VEER_TRY(veer_onnx_fold(im->graph, im->b.region, mark, im->options, &im->file, n->out, n->out_count));
     for (int i = 0; i < n->out_count; i++) {
         const char *name = n->proto->output[i];
         if (!*name || !n->out[i].i) continue;
@@ -309,7 +323,7 @@ static veer_status_t import_node(veer_onnx_importer_t *im, const VeerOnnx__NodeP
     const VeerOnnx__FunctionProto *callee = find_function(im, type, domain, proto->overload);
     n.op = veer_onnx_op_find(type, domain);
     veer_status_t status = NULL;
-    if (++im->node_count > MAX_NODES) return veer_error(VEER_ERR_FILE, "the model has more than %d nodes", MAX_NODES);
+    VEER_TRY(count_node(im));
     if (!failed)
         status = callee ? import_call(im, &n, callee) : run_row(im, &n, domain);
     else if (!n.op && !callee)
@@ -522,14 +536,14 @@ static const veer_onnx_options_t no_options;
 veer_status_t veer_onnx_import(veer_graph_t *g, const char *path, const char *func_name,
                                const veer_onnx_options_t *options, veer_func_t *out_func) {
     veer_onnx_importer_t im = {.graph = g, .options = options ? options : &no_options, .view = true};
-    VEER_TRY(veer_onnx_file_open(allocator_of(g, options), path, im.options->message_bytes, &im.file));
+    VEER_TRY(veer_onnx_file_open(allocator_of(g, options), path, veer_graph_limits(g), &im.file));
     return import_file(&im, func_name, out_func);
 }
 
 veer_status_t veer_onnx_import_memory(veer_graph_t *g, const void *bytes, size_t size_bytes, const char *func_name,
                                       const veer_onnx_options_t *options, veer_func_t *out_func) {
     veer_onnx_importer_t im = {.graph = g, .options = options ? options : &no_options};
-    VEER_TRY(veer_onnx_file_read(allocator_of(g, options), bytes, size_bytes, im.options->message_bytes, &im.file));
+    VEER_TRY(veer_onnx_file_read(allocator_of(g, options), bytes, size_bytes, veer_graph_limits(g), &im.file));
     return import_file(&im, func_name, out_func);
 }
 

@@ -45,13 +45,13 @@ typedef struct veer_onnx_options_s {
     veer_status_t (*eval)(const veer_graph_t *g, veer_node_t node, const veer_tensor_t *in, veer_tensor_t *out);
     /* Gradients pass QuantizeLinear and DequantizeLinear as if nothing were rounded, where nothing is cut off. */
     bool straight_through;
-    size_t fold_bytes;    /* results up to this size are computed while importing; 0: 64 KiB */
-    size_t message_bytes; /* cap on the memory of the model's messages; 0: 1 GiB */
+    size_t fold_bytes; /* results up to this size are computed while importing; 0: 64 KiB */
 } veer_onnx_options_t;
 
 /* Adds the model's graph as function `func_name`: arguments are the inputs that are not bound, results the outputs. On
- * failure the graph has no such function. Errors: VEER_ERR_FILE (broken), VEER_ERR_UNSUPPORTED (all nodes that cannot
- * be imported, one error each), VEER_ERR_CONFIG (a dimension without a value, the function name is taken). */
+ * failure the graph has no such function. The graph's limits hold. Errors: VEER_ERR_FILE (broken), VEER_ERR_UNSUPPORTED
+ * (all nodes that cannot be imported, one error each), VEER_ERR_CONFIG (a dimension without a value, the function name
+ * is taken). */
 VEER_MUST_USE veer_status_t veer_onnx_import(veer_graph_t *g, const char *path, const char *func_name,
                                              const veer_onnx_options_t *options, veer_func_t *out_func);
 /* The same for a model in memory, which may be released afterwards; external data is refused. */
@@ -116,11 +116,13 @@ typedef struct veer_onnx_info_s {
     int unsupported_tensor_count;
 } veer_onnx_info_t;
 
-/* Needs no values for symbolic dimensions. VEER_ERR_FILE where the file is broken. Release with veer_onnx_info_deinit.
+/* Needs no values for symbolic dimensions; `limits` may be NULL. VEER_ERR_FILE where the file is broken. Release with
+ * veer_onnx_info_deinit.
  */
-VEER_MUST_USE veer_status_t veer_onnx_inspect(veer_allocator_t allocator, const char *path, veer_onnx_info_t *out_info);
+VEER_MUST_USE veer_status_t veer_onnx_inspect(veer_allocator_t allocator, const char *path, const veer_limits_t *limits,
+                                              veer_onnx_info_t *out_info);
 VEER_MUST_USE veer_status_t veer_onnx_inspect_memory(veer_allocator_t allocator, const void *bytes, size_t size_bytes,
-                                                     veer_onnx_info_t *out_info);
+                                                     const veer_limits_t *limits, veer_onnx_info_t *out_info);
 void veer_onnx_info_deinit(veer_onnx_info_t *info);
 
 #endif

@@ -249,16 +249,17 @@ static veer_status_t inspect(veer_allocator_t allocator, veer_onnx_file_t *file,
     return status;
 }
 
-veer_status_t veer_onnx_inspect(veer_allocator_t allocator, const char *path, veer_onnx_info_t *out_info) {
+veer_status_t veer_onnx_inspect(veer_allocator_t allocator, const char *path, const veer_limits_t *limits,
+                                veer_onnx_info_t *out_info) {
     veer_onnx_file_t file;
-    VEER_TRY(veer_onnx_file_open(allocator, path, 0, &file));
+    VEER_TRY(veer_onnx_file_open(allocator, path, limits, &file));
     return inspect(allocator, &file, out_info);
 }
 
 veer_status_t veer_onnx_inspect_memory(veer_allocator_t allocator, const void *bytes, size_t size_bytes,
-                                       veer_onnx_info_t *out_info) {
+                                       const veer_limits_t *limits, veer_onnx_info_t *out_info) {
     veer_onnx_file_t file;
-    VEER_TRY(veer_onnx_file_read(allocator, bytes, size_bytes, 0, &file));
+    VEER_TRY(veer_onnx_file_read(allocator, bytes, size_bytes, limits, &file));
     return inspect(allocator, &file, out_info);
 }
 

@@ -40,7 +40,7 @@ veer_status_t veer_onnx_pb_read(const char *path, veer_allocator_t allocator, ve
     VEER_TRY(veer_mapped_file_open(allocator, path, &file));
     veer_arena_init(&messages.arena, allocator);
     ProtobufCAllocator give = {message_alloc, message_free, &messages};
-    veer_status_t status = veer_wire_check(file->bytes, file->size_bytes, &veer_onnx__tensor_proto__descriptor);
+    veer_status_t status = veer_wire_check(file->bytes, file->size_bytes, &veer_onnx__tensor_proto__descriptor, NULL);
     if (!status) {
         VeerOnnx__TensorProto *proto = veer_onnx__tensor_proto__unpack(&give, file->size_bytes, file->bytes);
         status = proto ? read_tensor(proto, allocator, out_tensor, out_name)

@@ -248,8 +248,8 @@ void veer_onnx_tensor_values(const veer_onnx_tensor_t *tensor, const veer_type_t
     if (veer_dtype_is_int4(type->dtype)) unpack(dst, count, type->dtype == VEER_DTYPE_I4);
 }
 
-static veer_status_t make_const(veer_builder_t *b, const veer_onnx_tensor_t *tensor, const veer_type_t *type, bool view,
-                                veer_value_t *out_value) {
+static veer_status_t make_const(veer_onnx_file_t *file, veer_builder_t *b, const veer_onnx_tensor_t *tensor,
+                                const veer_type_t *type, bool view, veer_value_t *out_value) {
     veer_data_source_t source = {0};
     if (tensor->holder) source = (veer_data_source_t){tensor->holder->path, tensor->raw - tensor->holder->bytes};
     bool aligned = (uintptr_t)tensor->raw % veer_dtype_size(type->dtype) == 0;
@@ -258,6 +258,7 @@ static veer_status_t make_const(veer_builder_t *b, const veer_onnx_tensor_t *ten
         *out_value = veer_const_view(b, *type, tensor->raw, &source);
         return veer_builder_status(b);
     }
+    VEER_TRY(veer_onnx_file_count_constant(file, veer_type_bytes(type)));
     uint8_t *copy = veer_arena_alloc(veer_graph_arena(b->graph), veer_type_bytes(type));
     if (!copy) return veer_out_of_memory();
     veer_onnx_tensor_values(tensor, type, copy);
@@ -273,7 +274,7 @@ veer_status_t veer_onnx_tensor_const(veer_onnx_file_t *file, const veer_onnx_ten
     VEER_TRY(veer_onnx_tensor_type(&tensor, &type));
     if (tensor.external) VEER_TRY(veer_onnx_tensor_locate(file, &tensor, stored_bytes(&type)));
     VEER_TRY(veer_onnx_tensor_check(&tensor, &type));
-    return make_const(b, &tensor, &type, view, out_value);
+    return make_const(file, b, &tensor, &type, view, out_value);
 }
 
 /* ---- the files' life ---- */

@@ -1,7 +1,8 @@
 #include "frontend/onnx_wire.h"
 
-/* protobuf-c recurses once per level, with about 2 KiB of stack each; real models stay below 20 levels. */
-enum { MAX_DEPTH = 100 };
+/* protobuf-c recurses once per message in a message, with about 2 KiB of stack each. OTHER_MESSAGES: what stands around
+ * and below graphs in real models (types, shapes, dimensions). */
+enum { MESSAGES_PER_GRAPH = 3, OTHER_MESSAGES = 20 };
 
 veer_wire_t veer_wire(const uint8_t *bytes, size_t size_bytes) {
     static const uint8_t none;
@@ -59,8 +60,10 @@ bool veer_wire_next(veer_wire_t *wire, veer_wire_field_t *out_field) {
 }
 
 static veer_status_t check(const uint8_t *bytes, size_t size_bytes, const ProtobufCMessageDescriptor *message,
-                           int depth) {
-    if (depth > MAX_DEPTH) return veer_error(VEER_ERR_FILE, "messages are nested deeper than %d levels", MAX_DEPTH);
+                           int depth, const veer_limits_t *limits) {
+    if (depth > OTHER_MESSAGES)
+        VEER_TRY(veer_limit_check(limits, VEER_LIMIT_MAX_DEPTH,
+                                  (depth - OTHER_MESSAGES + MESSAGES_PER_GRAPH - 1) / MESSAGES_PER_GRAPH));
     veer_wire_t wire = veer_wire(bytes, size_bytes);
     veer_wire_field_t field;
     while (veer_wire_next(&wire, &field)) {
@@ -69,12 +72,13 @@ static veer_status_t check(const uint8_t *bytes, size_t size_bytes, const Protob
         if (field.type != PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED)
             return veer_error(VEER_ERR_FILE, "field '%s' of %s has wire type %d, expected a message", known->name,
                               message->short_name, (int)field.type);
-        VEER_TRY(check(field.bytes, field.size_bytes, known->descriptor, depth + 1));
+        VEER_TRY(check(field.bytes, field.size_bytes, known->descriptor, depth + 1, limits));
     }
     if (wire.broken) return veer_error(VEER_ERR_FILE, "a %s is cut off or malformed", message->short_name);
     return veer_ok();
 }
 
-veer_status_t veer_wire_check(const uint8_t *bytes, size_t size_bytes, const ProtobufCMessageDescriptor *message) {
-    return check(bytes, size_bytes, message, 0);
+veer_status_t veer_wire_check(const uint8_t *bytes, size_t size_bytes, const ProtobufCMessageDescriptor *message,
+                              const veer_limits_t *limits) {
+    return check(bytes, size_bytes, message, 0, limits);
 }

@@ -10,7 +10,7 @@
 #ifndef VEER_FRONTEND_ONNX_WIRE_H
 #define VEER_FRONTEND_ONNX_WIRE_H
 
-#include "ir/base/status.h"
+#include "ir/limits.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -34,8 +34,9 @@ veer_wire_t veer_wire(const uint8_t *bytes, size_t size_bytes);
 /* False at the end, and where the bytes are no field. */
 bool veer_wire_next(veer_wire_t *wire, veer_wire_field_t *out_field);
 
-/* Walks a message and all messages in it. VEER_ERR_FILE where it is cut off, malformed or nested too deeply. */
+/* Walks a message and all messages in it. VEER_ERR_FILE where it is cut off or malformed, VEER_ERR_UNSUPPORTED where it
+ * is nested more deeply than max_depth admits: a graph in a node of a graph is three messages. */
 VEER_MUST_USE veer_status_t veer_wire_check(const uint8_t *bytes, size_t size_bytes,
-                                            const ProtobufCMessageDescriptor *message);
+                                            const ProtobufCMessageDescriptor *message, const veer_limits_t *limits);
 
 #endif

@@ -77,6 +77,13 @@ uint32_t veer_graph_region_limit(const veer_graph_t *g) {
     return g->region_count;
 }
 
+void veer_graph_set_limits(veer_graph_t *g, const veer_limits_t *limits) {
+    g->limits = limits ? *limits : (veer_limits_t){0};
+}
+const veer_limits_t *veer_graph_limits(const veer_graph_t *g) {
+    return &g->limits;
+}
+
 bool veer_graph_out_of_memory(const veer_graph_t *g) {
     return g->arena.failed;
 }
@@ -326,8 +333,15 @@ veer_status_t veer_node_add_origin(veer_graph_t *g, veer_node_t to, const char *
 
 /* ---- values ---- */
 
+static veer_status_t check_bytes(const veer_graph_t *g, const veer_type_t *type) {
+    char text[VEER_TYPE_TEXT_BYTES];
+    veer_status_t status = veer_limit_check(&g->limits, VEER_LIMIT_MAX_TENSOR_BYTES, (int64_t)veer_type_bytes(type));
+    return status ? veer_status_where(status, "tensor %s", veer_type_text(type, text)) : veer_ok();
+}
+
 veer_status_t veer_graph_new_value(veer_graph_t *g, veer_type_t type, veer_region_t region, veer_node_t def, int index,
                                    veer_value_t *out_value) {
+    VEER_TRY(check_bytes(g, &type));
     VEER_TRY(grow(g, (void **)&g->values, g->value_count, &g->value_capacity, sizeof *g->values));
     g->values[g->value_count] =
         (veer_value_rec_t){.type = type, .def = def, .def_index = index, .region = region, .name = ""};
@@ -444,6 +458,7 @@ static void unlink_node(veer_graph_t *g, veer_node_t node) {
 
 veer_status_t veer_graph_new_node(veer_graph_t *g, veer_op_t op, veer_region_t region, veer_node_t before,
                                   const veer_value_t *in, int in_count, veer_attr_t *attrs, veer_node_t *out_node) {
+    VEER_TRY(veer_limit_check(&g->limits, VEER_LIMIT_MAX_NODES, (int64_t)g->nodes_in_use + 1));
     VEER_TRY(grow(g, (void **)&g->nodes, g->node_count, &g->node_capacity, sizeof *g->nodes));
     veer_node_t node = {g->node_count};
     veer_node_rec_t rec = {.op = op, .in_count = in_count, .attrs = attrs};
@@ -456,6 +471,7 @@ veer_status_t veer_graph_new_node(veer_graph_t *g, veer_op_t op, veer_region_t r
         return status;
     }
     g->nodes[g->node_count++] = rec;
+    g->nodes_in_use++;
     link_node(g, node, region, before);
     *out_node = node;
     return veer_ok();
@@ -510,6 +526,7 @@ void veer_node_remove(veer_graph_t *g, veer_node_t node) {
     unlink_node(g, node);
     n->op = VEER_OP_NONE;
     n->in_count = 0;
+    g->nodes_in_use--;
 }
 
 void veer_node_move_before(veer_graph_t *g, veer_node_t node, veer_node_t before) {

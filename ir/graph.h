@@ -22,6 +22,7 @@
 
 #include "ir/base/arena.h"
 #include "ir/base/status.h"
+#include "ir/limits.h"
 #include "ir/op.h"
 #include "ir/types.h"
 
@@ -57,6 +58,10 @@ VEER_MUST_USE veer_status_t veer_graph_create(veer_allocator_t allocator, veer_g
 void veer_graph_destroy(veer_graph_t *g);
 veer_arena_t *veer_graph_arena(veer_graph_t *g);
 veer_allocator_t veer_graph_allocator(const veer_graph_t *g);
+/* What the graph may come to; NULL: the defaults, as at first. Nodes, and bytes of a tensor, are checked wherever one
+ * is added; the others by who reads files into the graph. */
+void veer_graph_set_limits(veer_graph_t *g, const veer_limits_t *limits);
+const veer_limits_t *veer_graph_limits(const veer_graph_t *g);
 /* True once an allocation of the graph has failed: edits that return nothing may then be incomplete. The builder's
  * status and the pass manager report it. */
 bool veer_graph_out_of_memory(const veer_graph_t *g);

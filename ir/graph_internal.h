@@ -54,11 +54,13 @@ typedef struct veer_release_s {
 struct veer_graph_s {
     veer_allocator_t allocator;
     veer_arena_t arena;
+    veer_limits_t limits;
     veer_value_rec_t *values; /* entry 0 is "none" in all four arrays */
     veer_node_rec_t *nodes;
     veer_region_rec_t *regions;
     veer_func_rec_t *funcs;
     uint32_t value_count, node_count, region_count, func_count;
+    uint32_t nodes_in_use;
     uint32_t value_capacity, node_capacity, region_capacity, func_capacity;
     veer_release_t *releases;
 };

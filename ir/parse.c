@@ -9,8 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Recursion is over nested regions and over calls to functions not read yet. */
-enum { MAX_DEPTH = 100 };
+/* Recursion is over nested regions and over calls to functions not read yet; the limit on depth bounds it. */
 /* What the graph searches linearly. */
 enum { MAX_FUNCS = 4096, MAX_ORIGINS = 16384 };
 
@@ -229,8 +228,8 @@ static veer_status_t parse_origins(veer_parser_t *p, veer_node_t node) {
 static veer_status_t parse_region(veer_parser_t *p, veer_region_t region, veer_op_t terminator);
 
 static veer_status_t check_depth(veer_parser_t *p) {
-    if (p->depth < MAX_DEPTH) return veer_ok();
-    return veer_lexer_error(&p->lex, &p->lex.token, "regions and calls nest deeper than %d", MAX_DEPTH);
+    veer_status_t status = veer_limit_check(veer_graph_limits(p->g), VEER_LIMIT_MAX_DEPTH, p->depth + 1);
+    return veer_lexer_locate(&p->lex, &p->lex.token, status);
 }
 
 /* (%i: i64[], %x: f32[2,8]): names for arguments that the node's operands have already given types. */

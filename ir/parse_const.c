@@ -60,8 +60,9 @@ static veer_status_t parse_splat(veer_parser_t *p, veer_builder_t *b, const veer
     veer_lexer_next(&p->lex);
     VEER_TRY(parse_element(p, type->dtype, element));
     p->splat_bytes += size_bytes; /* cannot overflow: each is at most VEER_MAX_TENSOR_BYTES, and the sum is checked */
-    if (p->splat_bytes > VEER_TEXT_SPLAT_BYTES)
-        return veer_lexer_error(&p->lex, &start, "splat constants of more than %d bytes in all", VEER_TEXT_SPLAT_BYTES);
+    VEER_TRY(veer_lexer_locate(
+        &p->lex, &start,
+        veer_limit_check(veer_graph_limits(p->g), VEER_LIMIT_MAX_CONSTANT_BYTES, (int64_t)p->splat_bytes)));
     char *bytes = veer_arena_alloc(veer_graph_arena(p->g), size_bytes);
     if (!bytes) return veer_out_of_memory();
     for (size_t i = 0; i < size_bytes; i += step) memcpy(bytes + i, element, step);

@@ -54,12 +54,13 @@ static veer_status_t choose_bound(evaluate_t *e, bind_t bind) {
     return veer_ok();
 }
 
-void veer_compile_flags(const veer_command_t *c, veer_compile_options_t *options) {
+veer_status_t veer_compile_flags(const veer_command_t *c, veer_compile_options_t *options) {
     options->backend = veer_args_value(&c->args, "backend");
     options->precision = veer_args_value(&c->args, "precision");
     options->straight_through = veer_args_has(&c->args, "straight-through");
     options->tune = veer_args_value(&c->args, "tune");
     options->cache = veer_args_value(&c->args, "cache");
+    return veer_limits_from_args(c, &options->limits);
 }
 
 static veer_status_t compile_once(evaluate_t *e) {
@@ -73,7 +74,7 @@ static veer_status_t compile_once(evaluate_t *e) {
                                       .bound_names = e->bound_names,
                                       .bound_tensors = e->bound_tensors,
                                       .bound_count = e->bound_count};
-    veer_compile_flags(e->c, &options);
+    VEER_TRY(veer_compile_flags(e->c, &options));
     e->out->options = options;
     if (e->o->gradient) return veer_compile_gradient(e->o->path, e->o->gradient, &options, &e->out->compiled);
     return veer_compile_model(e->o->path, &options, &e->out->compiled);

@@ -4,6 +4,7 @@
 
 #include "api/veer.h"
 #include "tools/inputs.h"
+#include "tools/limits.h"
 
 typedef struct veer_evaluation_s {
     veer_compiled_t *compiled;
@@ -48,7 +49,7 @@ VEER_MUST_USE veer_status_t veer_evaluation_find(const veer_evaluation_t *e, con
         "cache", 0, "DIR", "keeps measurements and compiled code ($VEER_CACHE_DIR, ~/.cache/veer); none: nothing",     \
             false                                                                                                      \
     }
-/* What these flags say. */
-void veer_compile_flags(const veer_command_t *c, veer_compile_options_t *options);
+/* What these flags and VEER_LIMIT_FLAGS say. */
+VEER_MUST_USE veer_status_t veer_compile_flags(const veer_command_t *c, veer_compile_options_t *options);
 
 #endif

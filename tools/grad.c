@@ -61,7 +61,9 @@ static veer_status_t read_model(grad_t *s) {
     s->c->report.stage = "import";
     VEER_TRY(veer_dims_from_args(s->c, &s->dims));
     VEER_TRY(veer_inputs_from_args(s->c, &s->inputs));
-    VEER_TRY(veer_onnx_inspect(s->c->allocator, s->path, &s->info));
+    veer_limits_t limits;
+    VEER_TRY(veer_limits_from_args(s->c, &limits));
+    VEER_TRY(veer_onnx_inspect(s->c->allocator, s->path, &limits, &s->info));
     VEER_TRY(veer_dims_check(&s->dims, &s->info));
     return veer_inputs_bind_dims(s->c, &s->inputs, &s->info, &s->dims);
 }
@@ -72,8 +74,7 @@ static veer_status_t options_of(grad_t *s, veer_compile_options_t *out) {
     for (int i = 0; i < s->dims.count; i++)
         named[i] = (veer_named_dim_t){s->dims.items[i].name, s->dims.items[i].value};
     *out = (veer_compile_options_t){.allocator = s->c->allocator, .dims = named, .dim_count = s->dims.count};
-    veer_compile_flags(s->c, out);
-    return veer_ok();
+    return veer_compile_flags(s->c, out);
 }
 
 /* ---- --check ---- */
@@ -201,7 +202,7 @@ static const veer_flag_t flags[] = {
     {"rtol", 0, "R", "relative tolerance of --verify (1e-4)", false},
     VEER_DIM_FLAG,
     VEER_COMPILE_FLAGS,
-    {0},
+    VEER_LIMIT_FLAGS{0},
 };
 
 const veer_verb_t veer_verb_grad = {

@@ -2,6 +2,7 @@
  * as it stands, and imported, for what shows only with all shapes known. */
 #include "tools/dims.h"
 #include "tools/flops.h"
+#include "tools/limits.h"
 #include "backends/reference/reference.h"
 #include "ir/gradient.h"
 #include "passes/gradient.h"
@@ -14,6 +15,7 @@ typedef struct {
     const char *path;
     veer_onnx_info_t info;
     veer_dims_t dims;
+    veer_limits_t limits;
     veer_onnx_node_use_t *nodes; /* info.nodes by name */
     json_t *root, *unsupported;
     veer_graph_t *graph;
@@ -137,6 +139,7 @@ static veer_status_t import(inspect_t *s) {
         .allocator = s->c->allocator, .dims = s->dims.items, .dim_count = s->dims.count, .eval = veer_reference_node};
     s->c->report.stage = "import";
     VEER_TRY(veer_graph_create(s->c->allocator, &s->graph));
+    veer_graph_set_limits(s->graph, &s->limits);
     veer_status_t status = veer_onnx_import(s->graph, s->path, "model", &options, &s->func);
     add_known_unsupported(s);
     if (veer_status_code(status) != VEER_ERR_UNSUPPORTED) return status;
@@ -276,7 +279,8 @@ static veer_status_t inspect(inspect_t *s) {
     s->unsupported = veer_report_array(r);
     VEER_TRY(veer_dims_from_args(s->c, &s->dims));
     r->stage = "read";
-    VEER_TRY(veer_onnx_inspect(s->c->allocator, s->path, &s->info));
+    VEER_TRY(veer_limits_from_args(s->c, &s->limits));
+    VEER_TRY(veer_onnx_inspect(s->c->allocator, s->path, &s->limits, &s->info));
     VEER_TRY(sort_nodes(s));
     VEER_TRY(veer_dims_check(&s->dims, &s->info));
     VEER_TRY(veer_dims_fill(s->c, &s->dims, &s->info));
@@ -303,7 +307,7 @@ static veer_status_t run_inspect(veer_command_t *c) {
     return status;
 }
 
-static const veer_flag_t flags[] = {VEER_DIM_FLAG, {0}};
+static const veer_flag_t flags[] = {VEER_DIM_FLAG, VEER_LIMIT_FLAGS{0}};
 
 const veer_verb_t veer_verb_inspect = {
     .name = "inspect",

@@ -6,7 +6,7 @@
 #include "ir/print.h"
 #include "ir/verify.h"
 #include "passes/pass.h"
-#include "tools/verb.h"
+#include "tools/limits.h"
 
 #include <string.h>
 
@@ -29,7 +29,10 @@ static veer_status_t parse(opt_t *s) {
     size_t size;
     s->c->report.stage = "parse";
     VEER_TRY(veer_infile_read_text(path, MAX_TEXT_BYTES, s->c->allocator, &s->input, &size));
+    veer_limits_t limits;
+    VEER_TRY(veer_limits_from_args(s->c, &limits));
     VEER_TRY(veer_graph_create(s->c->allocator, &s->graph));
+    veer_graph_set_limits(s->graph, &limits);
     VEER_TRY(veer_parse(s->graph, s->input, size, path));
     return veer_status_where(veer_verify(s->graph), "%s", path);
 }
@@ -90,7 +93,7 @@ static const veer_flag_t flags[] = {
     {"passes", 0, "A,B,C", "the pipeline; without it the text is only checked and printed again", false},
     {"dump-after", 0, "PASS", "show the graph after a pass, or after all: fold,cse or all", false},
     {"output", 'o', "FILE.veer", "where the text goes instead of stdout", false},
-    {0},
+    VEER_LIMIT_FLAGS{0},
 };
 
 const veer_verb_t veer_verb_opt = {

@@ -64,7 +64,9 @@ static veer_status_t run(run_t *s) {
     VEER_TRY(veer_inputs_from_args(s->c, &s->inputs));
     VEER_TRY(veer_outputs_check(s->c));
     s->c->report.stage = "import";
-    VEER_TRY(veer_onnx_inspect(s->c->allocator, path, &s->info));
+    veer_limits_t limits;
+    VEER_TRY(veer_limits_from_args(s->c, &limits));
+    VEER_TRY(veer_onnx_inspect(s->c->allocator, path, &limits, &s->info));
     veer_evaluate_options_t options = {.path = path, .inputs = &s->inputs, .info = &s->info, .dims = &s->dims};
     VEER_TRY(veer_evaluate(s->c, &options, &s->evaluation));
     bool expects = veer_args_has(&s->c->args, "expect");
@@ -89,7 +91,7 @@ static const veer_flag_t flags[] = {
     VEER_TOLERANCE_FLAGS,
     VEER_DIM_FLAG,
     VEER_COMPILE_FLAGS,
-    {0},
+    VEER_LIMIT_FLAGS{0},
 };
 
 const veer_verb_t veer_verb_run = {

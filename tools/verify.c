@@ -133,7 +133,9 @@ static veer_status_t check_case(case_t *t, const char *folder, bool *out_random)
     veer_command_t *c = t->s->c;
     veer_evaluate_options_t options = {.path = t->path, .inputs = &t->inputs, .info = &t->info, .dims = &t->dims};
     VEER_TRY(veer_dims_from_args(c, &t->dims));
-    VEER_TRY(veer_onnx_inspect(c->allocator, t->path, &t->info));
+    veer_limits_t limits;
+    VEER_TRY(veer_limits_from_args(c, &limits));
+    VEER_TRY(veer_onnx_inspect(c->allocator, t->path, &limits, &t->info));
     VEER_TRY(only_tensors(t));
     VEER_TRY(veer_onnx_testdata_read(c->allocator, folder, &t->data));
     VEER_TRY(take_inputs(t));
@@ -308,7 +310,7 @@ static const veer_flag_t flags[] = {
     VEER_TOLERANCE_FLAGS,
     VEER_DIM_FLAG,
     VEER_COMPILE_FLAGS,
-    {0},
+    VEER_LIMIT_FLAGS{0},
 };
 
 const veer_verb_t veer_verb_verify = {

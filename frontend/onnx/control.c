@@ -1,11 +1,9 @@
 /* Control flow that is known at import: branches with a known condition, loops with a known number of turns. Loops are
- * unrolled, so that what a turn computes from its number (slices, shapes) is known, too; the importer's limit on nodes
- * bounds them. */
+ * unrolled, so that what a turn computes from its number (slices, shapes) is known, too; a turn counts as a node, and
+ * the limit on nodes bounds them. */
 #include "frontend/onnx/node.h"
 
 #include <string.h>
-
-enum { MAX_TURNS = 1 << 16 };
 
 /* A branch whose condition is known is the branch. */
 void veer_onnx_branch(veer_onnx_node_t *n) {
@@ -25,6 +23,12 @@ void veer_onnx_branch(veer_onnx_node_t *n) {
 
 /* ---- loops ---- */
 
+/* What the turns left behind for one output. */
+typedef struct {
+    veer_value_t *values; /* scratch */
+    int64_t count, capacity;
+} left_t;
+
 /* What a loop is made of: values that turns hand on, and values that each turn leaves behind. */
 typedef struct {
     veer_onnx_node_t *n;
@@ -32,39 +36,45 @@ typedef struct {
     int carried, stacked;
     veer_value_t *in;  /* of the next turn; the carried ones are the last of its inputs (Loop) or the first (Scan) */
     veer_value_t *now; /* the carried ones */
-    veer_value_t *left[64];
-    int64_t turns;
+    left_t left[64];
 } loop_t;
 
 enum { MAX_STACKED = 64 };
 
-static bool init(loop_t *l, veer_onnx_node_t *n, int carried, int before, int64_t turns) {
+static bool init(loop_t *l, veer_onnx_node_t *n, int carried, int before) {
     const VeerOnnx__AttributeProto *attr = veer_onnx_attr(n, "body");
-    *l = (loop_t){.n = n, .carried = carried, .turns = turns};
+    *l = (loop_t){.n = n, .carried = carried};
     if (!attr || !attr->g || carried < 0 || attr->g->n_output < (size_t)(carried + before) ||
         attr->g->n_output - (size_t)(carried + before) > MAX_STACKED) {
         veer_onnx_fail(n, VEER_ERR_FILE, "body is missing, or does not hand on %d values", carried);
-        return false;
-    }
-    if (turns > MAX_TURNS) {
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "%lld turns would be unrolled, at most %d are", (long long)turns,
-                       MAX_TURNS);
         return false;
     }
     l->body = attr->g;
     l->stacked = (int)attr->g->n_output - carried - before;
     l->in = veer_onnx_scratch(n, (int64_t)attr->g->n_input + carried + 2, sizeof *l->in);
     l->now = veer_onnx_scratch(n, carried, sizeof *l->now);
-    for (int i = 0; i < l->stacked && veer_onnx_ok(n); i++) l->left[i] = veer_onnx_scratch(n, turns, sizeof **l->left);
     return veer_onnx_ok(n);
+}
+
+static void leave(veer_onnx_node_t *n, left_t *left, veer_value_t value) {
+    if (left->count == left->capacity) {
+        int64_t capacity = left->capacity ? 2 * left->capacity : 16;
+        veer_value_t *values = veer_onnx_scratch(n, capacity, sizeof *values);
+        if (!values) return;
+        if (left->count) memcpy(values, left->values, (size_t)left->count * sizeof *values);
+        left->values = values;
+        left->capacity = capacity;
+    }
+    left->values[left->count++] = value;
 }
 
 /* One turn over `count` inputs; its carried values stand at `from` in what it gives, the others behind them. Gives all
  * values, NULL after a failure. */
-static const veer_value_t *turn(loop_t *l, int count, int from, int64_t number) {
+static const veer_value_t *turn(loop_t *l, int count, int from) {
+    if (!veer_onnx_count_turn(l->n)) return NULL;
     const veer_value_t *out = veer_onnx_inline_graph(l->n, l->body, l->in, count);
     for (int i = 0; out && i < l->carried; i++) l->now[i] = out[from + i];
-    for (int i = 0; out && i < l->stacked; i++) l->left[i][number] = out[from + l->carried + i];
+    for (int i = 0; out && i < l->stacked; i++) leave(l->n, &l->left[i], out[from + l->carried + i]);
     return out && veer_onnx_ok(l->n) ? out : NULL;
 }
 
@@ -93,29 +103,28 @@ static bool holds(veer_onnx_node_t *n, veer_value_t condition) {
 /* Loop(M?, cond?, initial...): body (number, cond, carried...) gives (cond, carried..., left...) */
 void veer_onnx_loop(veer_onnx_node_t *n) {
     loop_t l;
-    int64_t most = MAX_TURNS, number = 0;
+    int64_t most = INT64_MAX, number = 0;
     int carried = (int)n->proto->n_input - 2;
     if (veer_onnx_has_in(n, 0)) most = veer_onnx_in_int(n, 0, "M", 0);
     uint8_t yes = 1;
     veer_value_t go = veer_onnx_has_in(n, 1) ? n->in[1] : veer_const(n->b, VEER_SCALAR(VEER_DTYPE_BOOL), &yes);
-    if (!veer_onnx_ok(n) || !init(&l, n, carried, 1, most > 0 ? most : 0)) return;
+    if (!veer_onnx_ok(n) || !init(&l, n, carried, 1)) return;
     for (int i = 0; i < carried; i++) l.now[i] = n->in[2 + i];
     while (number < most && holds(n, go)) {
         l.in[0] = veer_const_i64(n->b, number);
         l.in[1] = go;
         memcpy(l.in + 2, l.now, (size_t)carried * sizeof *l.now);
-        const veer_value_t *out = turn(&l, carried + 2, 1, number++);
+        const veer_value_t *out = turn(&l, carried + 2, 1);
         if (!out) return;
+        number++;
         go = out[0];
     }
-    if (veer_onnx_ok(n) && number == MAX_TURNS && holds(n, go) && most > number)
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "more than %d turns would be unrolled", MAX_TURNS);
     for (int i = 0; i < n->out_count && veer_onnx_ok(n); i++) {
         if (!veer_onnx_wants(n, i)) continue;
         if (i < carried)
             n->out[i] = l.now[i];
         else if (i < carried + l.stacked)
-            n->out[i] = stack(n, l.left[i - carried], number, 0);
+            n->out[i] = stack(n, l.left[i - carried].values, number, 0);
     }
 }
 
@@ -149,21 +158,21 @@ static void scan(veer_onnx_node_t *n, const veer_value_t *in, int states, int sc
                            (long long)type.dims[axes[i]]);
         turns = type.dims[axes[i]];
     }
-    if (!veer_onnx_ok(n) || !init(&l, n, states, 0, turns)) return;
+    if (!veer_onnx_ok(n) || !init(&l, n, states, 0)) return;
     for (int i = 0; i < states; i++) l.now[i] = in[i];
     for (int64_t k = 0; k < turns; k++) {
         memcpy(l.in, l.now, (size_t)states * sizeof *l.now);
         for (int i = 0; i < scanned; i++)
             l.in[states + i] = element(n, in[states + i], axes[i], entry(n, directions, i) ? turns - 1 - k : k);
-        if (!turn(&l, states + scanned, 0, k)) return;
+        if (!turn(&l, states + scanned, 0)) return;
     }
     for (int i = 0; i < states && i < n->out_count; i++) out[i] = l.now[i];
     for (int i = 0; i < l.stacked && states + i < n->out_count && veer_onnx_ok(n); i++) {
         for (int64_t k = 0; entry(n, "scan_output_directions", i) && k < turns / 2; k++) {
-            veer_value_t first = l.left[i][k];
-            l.left[i][k] = l.left[i][turns - 1 - k], l.left[i][turns - 1 - k] = first;
+            veer_value_t *values = l.left[i].values, first = values[k];
+            values[k] = values[turns - 1 - k], values[turns - 1 - k] = first;
         }
-        out[states + i] = stack(n, l.left[i], turns, entry(n, "scan_output_axes", i));
+        out[states + i] = stack(n, l.left[i].values, turns, entry(n, "scan_output_axes", i));
     }
 }
 
@@ -174,13 +183,11 @@ static void scan_batches(veer_onnx_node_t *n, int states, int scanned) {
     int count = states + scanned;
     int64_t batch = first.rank ? first.dims[0] : 0;
     veer_value_t *in = veer_onnx_scratch(n, count, sizeof *in);
-    veer_value_t *out = batch > MAX_TURNS ? NULL : veer_onnx_scratch(n, batch * n->out_count, sizeof *out);
-    veer_value_t *parts = batch > MAX_TURNS ? NULL : veer_onnx_scratch(n, batch, sizeof *parts);
-    if (veer_onnx_has_in(n, 0) || !in || !out || !parts) {
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "sequence_lens, or a batch of more than %d, is not supported",
-                       MAX_TURNS);
-        return;
-    }
+    if (veer_onnx_has_in(n, 0)) veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "sequence_lens is not supported");
+    for (int64_t b = 0; b < batch && veer_onnx_count_turn(n); b++) {} /* before memory is asked for them */
+    veer_value_t *out = veer_onnx_scratch(n, batch * n->out_count, sizeof *out);
+    veer_value_t *parts = veer_onnx_scratch(n, batch, sizeof *parts);
+    if (!in || !out || !parts) return;
     for (int64_t b = 0; b < batch; b++) {
         for (int i = 0; i < count; i++) {
             veer_type_t type = veer_onnx_in_type(n, 1 + i);
@@ -198,12 +205,13 @@ static void scan_batches(veer_onnx_node_t *n, int states, int scanned) {
 }
 
 void veer_onnx_scan(veer_onnx_node_t *n) {
-    int skip = n->opset < 9 ? 1 : 0, scanned = (int)veer_onnx_attr_int(n, "num_scan_inputs", 0);
-    int states = n->in_count - skip - scanned;
-    if (scanned < 1 || scanned > MAX_STACKED || states < 0) {
-        veer_onnx_fail(n, VEER_ERR_FILE, "num_scan_inputs is %d of %d inputs", scanned, n->in_count);
+    int skip = n->opset < 9 ? 1 : 0, most = n->in_count - skip;
+    int64_t given = veer_onnx_attr_int(n, "num_scan_inputs", 0);
+    if (given < 1 || given > MAX_STACKED || given > most) {
+        veer_onnx_fail(n, VEER_ERR_FILE, "num_scan_inputs is %lld of %d inputs", (long long)given, n->in_count);
         return;
     }
+    int scanned = (int)given, states = most - scanned;
     for (int i = skip; i < n->in_count; i++)
         if (!n->in[i].i) veer_onnx_fail(n, VEER_ERR_FILE, "input %d is missing", i);
     if (!veer_onnx_ok(n)) return;

@@ -244,11 +244,8 @@ const int64_t *veer_onnx_in_or_attr_ints(veer_onnx_node_t *n, int i, const char 
 }
 
 void *veer_onnx_new_data(veer_onnx_node_t *n, const veer_type_t *type) {
-    enum { MAX_BYTES = 1 << 30 };
     veer_status_t status = veer_type_check(type);
-    if (!status && veer_type_bytes(type) > MAX_BYTES)
-        status = veer_error(VEER_ERR_UNSUPPORTED, "a constant of %zu bytes would have to be made, at most %d are",
-                            veer_type_bytes(type), MAX_BYTES);
+    if (!status) status = veer_onnx_file_count_constant(n->file, veer_type_bytes(type));
     void *data = status ? NULL : veer_arena_alloc(veer_graph_arena(n->b->graph), veer_type_bytes(type) + 1);
     if (!status && !data) status = veer_out_of_memory();
     if (status) veer_builder_fail(n->b, status);
@@ -256,15 +253,14 @@ void *veer_onnx_new_data(veer_onnx_node_t *n, const veer_type_t *type) {
 }
 
 void *veer_onnx_scratch(veer_onnx_node_t *n, int64_t count, size_t size) {
-    enum { MAX_BYTES = 1 << 30 };
     if (!veer_onnx_ok(n)) return NULL;
-    if (count < 0 || count > (int64_t)(MAX_BYTES / size)) {
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "%lld numbers would have to be computed while importing",
-                       (long long)count);
-        return NULL;
-    }
-    void *data = veer_arena_array(n->arena, (size_t)count + 1, size);
-    if (!data) veer_builder_fail(n->b, veer_out_of_memory());
+    bool sane = count >= 0 && count <= VEER_MAX_TENSOR_BYTES / (int64_t)size;
+    veer_status_t status = sane
+                               ? veer_onnx_file_count_constant(n->file, (size_t)count * size)
+                               : veer_error(VEER_ERR_UNSUPPORTED,
+                                            "%lld numbers would have to be computed while importing", (long long)count);
+    void *data = status ? NULL : veer_arena_array(n->arena, (size_t)count + 1, size);
+    if (!data) veer_builder_fail(n->b, status ? status : veer_out_of_memory());
     return data;
 }
 

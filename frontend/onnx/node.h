@@ -89,8 +89,8 @@ const int64_t *veer_onnx_in_or_attr_ints(veer_onnx_node_t *n, int i, const char 
 /* Element i of a tensor in memory, as a number. */
 double veer_onnx_element(const veer_type_t *type, const void *data, int64_t i);
 
-/* Zeroed room in the graph for the bytes of a constant; NULL after a failure. A short model must not ask for all
- * memory, so there is a limit of 1 GiB. */
+/* Zeroed room in the graph for the bytes of a constant; NULL after a failure. Counts as a
+ * constant: a short model must not ask for all memory. */
 void *veer_onnx_new_data(veer_onnx_node_t *n, const veer_type_t *type);
 
 /* ---- constants ---- */
@@ -98,7 +98,7 @@ void *veer_onnx_new_data(veer_onnx_node_t *n, const veer_type_t *type);
 veer_value_t veer_onnx_iota(veer_onnx_node_t *n, int64_t count, int axis, int rank);
 /* A floating tensor of numbers that were computed here. */
 veer_value_t veer_onnx_const_doubles(veer_onnx_node_t *n, veer_type_t type, const double *values);
-/* Scratch, zeroed; NULL after a failure. A short model must not ask for all memory: at most 1 GiB. */
+/* Scratch, zeroed; NULL after a failure. Counts as a constant: a short model must not ask for all memory. */
 void *veer_onnx_scratch(veer_onnx_node_t *n, int64_t count, size_t size);
 /* The element type of attribute `name` (an ONNX number), `missing` where it is not given. */
 veer_dtype_t veer_onnx_attr_dtype(veer_onnx_node_t *n, const char *name, veer_dtype_t missing);
@@ -111,6 +111,8 @@ bool veer_onnx_straight_through(const veer_onnx_node_t *n); /* the option */
 veer_value_t veer_onnx_value_named(const veer_onnx_node_t *n, const char *name);
 
 /* ---- more nodes ---- */
+/* One turn of a loop that is unrolled: it counts as a node. False after a failure. */
+bool veer_onnx_count_turn(veer_onnx_node_t *n);
 /* Imports the nodes of a nested graph here, `in` standing for its inputs. Gives its outputs, in the scratch arena; NULL
  * after a failure. */
 const veer_value_t *veer_onnx_inline_graph(veer_onnx_node_t *n, const VeerOnnx__GraphProto *graph,

@@ -238,6 +238,28 @@ static void test_broken_files(void **state) {
     every_reader("/", 5, "/");
 }
 
+/* Every verb that reads models or graphs knows the limits; each message names the flag that lets the next run pass. */
+static void test_limits(void **state) {
+    (void)state;
+    const char *m = good_model("good.onnx");
+    expect_code(veer("inspect", m, "--max-message-bytes", "50"), 3, "help: --max-message-bytes N admits more");
+    expect_code(veer("run", m, "--input", "x=1", "--dim", "n=2", "--max-nodes", "2"), 3,
+                "3 nodes, more than the limit of 2");
+    expect_code(veer("run", m, "--input", "x=1", "--dim", "n=2", "--max-tensor-bytes", "15"), 3,
+                "16 bytes of a tensor, more than the limit of 15");
+    expect_code(veer("run", m, "--input", "x=1", "--dim", "n=2", "--max-tensor-bytes", "16"), 0, "");
+    expect_code(veer("grad", m, "--wrt", "x", "--dim", "n=2", "--check", "--max-nodes", "2"), 3, "--max-nodes N");
+    expect_code(veer("sample", digits(""), "--steps", "2", "--class", "3", "--max-nodes", "100", "-o", path("x.npy")),
+                3, "101 nodes, more than the limit of 100");
+    expect_code(veer("sample", digits(""), "--class", "3", "--max-depth", "0", "-o", path("x.npy")), 2,
+                "--max-depth is 0, expected 1 to 500");
+    expect_code(veer("run", m, "--input", "x=1", "--dim", "n=2", "--max-depth", "501"), 2, "expected at most 500");
+    expect_code(veer("opt", VEER_EXAMPLES "/silu.veer", "--max-nodes", "1"), 3, "2 nodes, more than the limit of 1");
+    assert_int_equal(access(path("x.npy"), F_OK), -1);
+    assert_int_equal(veer("inspect", m, "--max-nodes", "2"), 3);
+    assert_out("3 nodes, more than the limit of 2");
+}
+
 static void test_external_data(void **state) {
     (void)state;
     bytes_t w = tensor("w", FLOAT, 1, (int64_t[]){4}, NULL, 0);
@@ -574,11 +596,11 @@ static void test_tables(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_usage),           TEST(test_spellings),     TEST(test_error_as_json), TEST(test_broken_files),
-        TEST(test_external_data),   TEST(test_broken_graphs), TEST(test_inputs),        TEST(test_unwritable),
-        TEST(test_verify),          TEST(test_suite),         TEST(test_onnx_suite),    TEST(test_grad),
-        TEST(test_schedule_verb),   TEST(test_opt_verb),      TEST(test_tables),        TEST(test_sample_outputs),
-        TEST(test_sample_settings), TEST(test_interrupt),     TEST(test_examples),
+        TEST(test_usage),          TEST(test_spellings),       TEST(test_error_as_json), TEST(test_broken_files),
+        TEST(test_limits),         TEST(test_external_data),   TEST(test_broken_graphs), TEST(test_inputs),
+        TEST(test_unwritable),     TEST(test_verify),          TEST(test_suite),         TEST(test_onnx_suite),
+        TEST(test_grad),           TEST(test_schedule_verb),   TEST(test_opt_verb),      TEST(test_tables),
+        TEST(test_sample_outputs), TEST(test_sample_settings), TEST(test_interrupt),     TEST(test_examples),
     };
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }

@@ -10,14 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
-static const veer_onnx_options_t options = {.dims = (veer_dim_binding_t[]){{"batch", 2}, {"n", 3}},
-                                            .dim_count = 2,
-                                            .eval = veer_reference_node,
-                                            .message_bytes = 32 << 20};
+static const veer_onnx_options_t options = {
+    .dims = (veer_dim_binding_t[]){{"batch", 2}, {"n", 3}}, .dim_count = 2, .eval = veer_reference_node};
+static const veer_limits_t limits = {.max_nodes = 20000, .max_constant_bytes = 32 << 20, .max_message_bytes = 32 << 20};
 
 static void inspect(const uint8_t *bytes, size_t size_bytes, veer_allocator_t allocator) {
     veer_onnx_info_t info;
-    if (fuzz_ok(veer_onnx_inspect_memory(allocator, bytes, size_bytes, &info))) veer_onnx_info_deinit(&info);
+    if (fuzz_ok(veer_onnx_inspect_memory(allocator, bytes, size_bytes, &limits, &info))) veer_onnx_info_deinit(&info);
+}
+
+static bool new_graph(veer_allocator_t allocator, veer_graph_t **out) {
+    if (!fuzz_must(veer_graph_create(allocator, out), "a new graph")) return false;
+    veer_graph_set_limits(*out, &limits);
+    return true;
 }
 
 /* What can be exported can be imported again. */
@@ -39,8 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
     veer_graph_t *g = NULL;
     veer_func_t f;
     inspect(bytes, size_bytes, allocator);
-    if (fuzz_must(veer_graph_create(allocator, &g), "a new graph") &&
-        fuzz_ok(veer_onnx_import_memory(g, bytes, size_bytes, "f", &options, &f)) &&
+    if (new_graph(allocator, &g) && fuzz_ok(veer_onnx_import_memory(g, bytes, size_bytes, "f", &options, &f)) &&
         fuzz_must(veer_verify(g), "verify")) {
         export_import(g, f, allocator);
         fuzz_graph(g, allocator);

@@ -129,7 +129,7 @@ static void test_unbound_dim_is_named(void **state) {
 static void test_inspect(void **state) {
     (void)state;
     veer_onnx_info_t info;
-    require_ok(veer_onnx_inspect(veer_allocator_system(), VEER_EXAMPLES "/digits/unet/model.onnx", &info));
+    require_ok(veer_onnx_inspect(veer_allocator_system(), VEER_EXAMPLES "/digits/unet/model.onnx", NULL, &info));
     assert_string_equal(info.inputs[0].name, "sample");
     assert_string_equal(info.inputs[0].type, "f32[batch,1,8,8]");
     assert_string_equal(info.inputs[1].type, "i64[batch]");

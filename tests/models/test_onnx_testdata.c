@@ -61,7 +61,7 @@ static bool read_tensors(const char *folder, const char *kind, tensors_t *t) {
  * in order. */
 static void complete_names(case_t *c) {
     veer_onnx_info_t info;
-    assert_ok(veer_onnx_inspect(memory(), c->model, &info));
+    assert_ok(veer_onnx_inspect(memory(), c->model, NULL, &info));
     for (int i = 0; i < c->in.count && i < info.input_count; i++) {
         bool known = false;
         for (int k = 0; k < info.input_count; k++) known |= !strcmp(c->in.name[i], info.inputs[k].name);

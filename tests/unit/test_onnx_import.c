@@ -89,33 +89,6 @@ static void test_every_prefix_is_refused(void **state) {
     }
 }
 
-static void test_deep_nesting(void **state) {
-    (void)state;
-    bytes_t inner = {0}, model = {0};
-    for (int depth = 0; depth < 200; depth++) {
-        bytes_t n = {0}, graph = {0}, attr = graph_attr("body", &inner);
-        put_text(&n, 4, "If");
-        put_message(&n, 5, &attr);
-        put_message(&graph, NODE, &n);
-        inner = graph;
-    }
-    put_model(&model, &inner, 17);
-    assert_error(import(&model), VEER_ERR_FILE, "nested deeper than 100 levels");
-}
-
-static void test_message_limit(void **state) {
-    (void)state;
-    bytes_t graph = with_interface(), model = {0};
-    for (int i = 0; i < 500; i++) put_node(&graph, "Relu", "a long name of a node", "x", "t");
-    put_model(&model, &graph, 17);
-    veer_graph_t *g = new_graph(veer_allocator_system());
-    veer_onnx_options_t options = {.message_bytes = 20000};
-    veer_func_t func;
-    assert_error(veer_onnx_import_memory(g, model.data, model.size, "f", &options, &func), VEER_ERR_FILE,
-                 "need more than 20000 bytes");
-    veer_graph_destroy(g);
-}
-
 /* ---- graphs that are none ---- */
 
 static void test_names(void **state) {
@@ -351,7 +324,7 @@ static void test_recursive_function(void **state) {
     put_message(&graph, NODE, &outer);
     put_model(&model, &graph, 17);
     put_message(&model, 25, &f);
-    assert_error(import(&model), VEER_ERR_FILE, "nested deeper than");
+    assert_error(import(&model), VEER_ERR_FILE, "the function calls itself");
 }
 
 static bytes_t branch(const char *type) {
@@ -461,7 +434,7 @@ static void test_damaged_files(void **state) {
         }
         veer_onnx_info_t info;
         veer_status_ignore(import(&model));
-        veer_status_t status = veer_onnx_inspect_memory(veer_allocator_system(), model.data, model.size, &info);
+        veer_status_t status = veer_onnx_inspect_memory(veer_allocator_system(), model.data, model.size, NULL, &info);
         if (!status) veer_onnx_info_deinit(&info);
         veer_status_free(status);
     }
@@ -471,8 +444,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_not_a_model),
         cmocka_unit_test(test_every_prefix_is_refused),
-        cmocka_unit_test(test_deep_nesting),
-        cmocka_unit_test(test_message_limit),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_cycle),
         cmocka_unit_test(test_nodes_in_any_order),

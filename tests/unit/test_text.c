@@ -303,7 +303,7 @@ static void every_kind_of_mistake_is_named(void **state) {
         {"graph @f() { %y = const f32[2] [1, x] return %y }", "no number of dtype f32"},
         {"graph @f() { %y = const i8[1] [128] return %y }", "no number of dtype i8"},
         {"graph @f() { %y = const f32[1] [1e99] return %y }", "no number of dtype f32"},
-        {"graph @f() { %y = const f32[99999999999] splat 0 return %y }", "splat constants of more than"},
+        {"graph @f() { %y = const f32[99999999999] splat 0 return %y }", "bytes of copied or computed constants, more than the limit of 4294967296"},
         {"graph @f() { %y = const f32[99999999999] base64 \"AAAA\" return %y }", "4 characters for a constant"},
         {"graph @f() { %y = const u8[3] base64 \"AA=A\" return %y }", "no base64 of 3 bytes"},
         {"graph @f() { %y = const bool[3] base64 \"AAAC\" return %y }", "byte 2 of a bool constant is 2"},
@@ -343,7 +343,7 @@ static void deep_nesting_is_an_error(void **state) {
     for (int i = 0; i < DEPTH; i++) at += sprintf(at, "loop () {trip = 1} (%%%d) {", i);
     for (int i = 0; i < DEPTH; i++) at += sprintf(at, " }");
     sprintf(at, " }");
-    check_error(text, "nest deeper than");
+    check_error(text, "101 levels of nesting, more than the limit of 100");
     free(text);
 }
 

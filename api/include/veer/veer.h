@@ -17,6 +17,7 @@
 #define VEER_VEER_H
 
 #include "veer/allocator.h"
+#include "veer/limits.h"
 #include "veer/status.h"
 #include "veer/types.h"
 #include "veer/plan.h"
@@ -57,6 +58,7 @@ typedef struct veer_compile_options_s {
     const char *const *bound_names;
     const veer_tensor_t *bound_tensors;
     int bound_count;
+    veer_limits_t limits;  /* what files may ask for; 0: the defaults */
     bool straight_through; /* gradients pass QuantizeLinear, DequantizeLinear as if nothing were rounded */
     /* Called with the graph's text after each pass named in dump_after ("fold,cse", "all"; NULL: none). */
     const char *dump_after;
