@@ -103,51 +103,60 @@ static bool is_conv(veer_op_t op) {
     return op == VEER_OP_CONV || op == VEER_OP_CONV_TRANSPOSE;
 }
 
+static bool is_winograd(veer_maker_t maker) {
+    return maker >= VEER_MAKER_WINOGRAD_4 && maker <= VEER_MAKER_WINOGRAD_2_FLY;
+}
+
+static int tile_of(veer_maker_t maker) {
+    return maker == VEER_MAKER_WINOGRAD_4 || maker == VEER_MAKER_WINOGRAD_4_FLY ? 4 : 2;
+}
+
+static bool is_fly(veer_maker_t maker) {
+    return maker == VEER_MAKER_WINOGRAD_4_FLY || maker == VEER_MAKER_WINOGRAD_2_FLY;
+}
+
 /* The way of Winograd's algorithm that a maker stands for, and whether it is the most promising; false where it does
- * not do the node, and `reason`. */
+ * not do the node or is far behind, and `reason`. */
 static bool winograd_way(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
                          veer_llvm_conv_t *out_way, bool *out_is_best, char *reason, size_t bytes) {
+    static const double WORTH_MEASURING = 0.7; /* of the best way's gain: estimates do not err by more */
     veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
     if (!contains(g, n, is_conv)) return false;
     int count = veer_llvm_conv_ways(m->llvm, g, n, m->options.strict, ways, reason, bytes);
     for (int i = 0; i < count; i++) {
-        if (ways[i].tile != (maker == VEER_MAKER_WINOGRAD_4 ? 4 : 2)) continue;
+        if (ways[i].tile != tile_of(maker) || ways[i].fly != is_fly(maker)) continue;
         *out_way = ways[i], *out_is_best = i == 0;
-        return true;
+        snprintf(reason, bytes, "%.2f times as fast by estimate, the best way %.2f times", ways[i].gain, ways[0].gain);
+        return ways[i].gain >= WORTH_MEASURING * ways[0].gain;
     }
     if (count) snprintf(reason, bytes, "its error bound is more than four times that of a direct convolution");
     return false;
 }
 
-static veer_status_t supports_winograd_4(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
-                                         char *reason, size_t bytes) {
-    veer_llvm_conv_t way;
-    bool is_best;
-    *out = winograd_way(m, VEER_MAKER_WINOGRAD_4, g, n, &way, &is_best, reason, bytes);
-    return veer_ok();
-}
-
-static veer_status_t supports_winograd_2(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
-                                         char *reason, size_t bytes) {
-    veer_llvm_conv_t way;
-    bool is_best;
-    *out = winograd_way(m, VEER_MAKER_WINOGRAD_2, g, n, &way, &is_best, reason, bytes);
-    return veer_ok();
-}
-
-static veer_status_t emit_winograd_4(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+static veer_status_t emit_winograd(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                   veer_choice_t *out) {
     veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_conv_emit(m->llvm, g, n, 4, &k));
-    take_llvm(out, VEER_MAKER_WINOGRAD_4, &k);
+    VEER_TRY(veer_llvm_conv_emit(m->llvm, g, n, tile_of(maker), is_fly(maker), &k));
+    take_llvm(out, maker, &k);
     return veer_ok();
 }
 
-static veer_status_t emit_winograd_2(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
-    veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_conv_emit(m->llvm, g, n, 2, &k));
-    take_llvm(out, VEER_MAKER_WINOGRAD_2, &k);
-    return veer_ok();
-}
+/* One maker per way. */
+#define WINOGRAD_MAKER(name, maker)                                                                                    \
+    static veer_status_t supports_##name(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,      \
+                                         char *reason, size_t bytes) {                                                 \
+        veer_llvm_conv_t way;                                                                                          \
+        bool is_best;                                                                                                  \
+        *out = winograd_way(m, maker, g, n, &way, &is_best, reason, bytes);                                            \
+        return veer_ok();                                                                                              \
+    }                                                                                                                  \
+    static veer_status_t emit_##name(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {     \
+        return emit_winograd(m, maker, g, n, out);                                                                     \
+    }
+WINOGRAD_MAKER(winograd_4, VEER_MAKER_WINOGRAD_4)
+WINOGRAD_MAKER(winograd_4_fly, VEER_MAKER_WINOGRAD_4_FLY)
+WINOGRAD_MAKER(winograd_2, VEER_MAKER_WINOGRAD_2)
+WINOGRAD_MAKER(winograd_2_fly, VEER_MAKER_WINOGRAD_2_FLY)
 #endif
 
 #ifdef VEER_WITH_ONEDNN
@@ -195,7 +204,9 @@ static const struct {
     [VEER_MAKER_LLVM_MATMUL] = {"llvm matmul", supports_llvm_matmul, emit_llvm_matmul},
     [VEER_MAKER_LLVM_ATTENTION] = {"llvm attention", supports_llvm_attention, emit_llvm_attention},
     [VEER_MAKER_WINOGRAD_4] = {"winograd 4x4", supports_winograd_4, emit_winograd_4},
+    [VEER_MAKER_WINOGRAD_4_FLY] = {"winograd 4x4 fly", supports_winograd_4_fly, emit_winograd_4_fly},
     [VEER_MAKER_WINOGRAD_2] = {"winograd 2x2", supports_winograd_2, emit_winograd_2},
+    [VEER_MAKER_WINOGRAD_2_FLY] = {"winograd 2x2 fly", supports_winograd_2_fly, emit_winograd_2_fly},
     [VEER_MAKER_LLVM] = {"llvm", supports_llvm, emit_llvm},
 #endif
 #ifdef VEER_WITH_ONEDNN
@@ -299,7 +310,7 @@ static bool is_worth_asking(const veer_makers_t *m, veer_maker_t maker, const ve
                             char *reason, size_t bytes) {
 #ifdef VEER_WITH_LLVM
     static const double LEAST_GAIN = 1.15;
-    if (maker != VEER_MAKER_WINOGRAD_4 && maker != VEER_MAKER_WINOGRAD_2) return true;
+    if (!is_winograd(maker)) return true;
     veer_llvm_conv_t way;
     bool is_best;
     if (!winograd_way(m, maker, g, n, &way, &is_best, reason, bytes)) return false;

@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct shape_s {
     int64_t leads, m, k, n;
@@ -71,44 +70,6 @@ static void make_case(const shape_t *s, case_t *c) {
     check(veer_builder_status(&b));
 }
 
-/* A call in turn with others of its kind: the constant of each is a copy of its own. */
-typedef struct ring_s {
-    int buf; /* of the constant */
-    char *copies;
-    size_t bytes;
-    int count;
-    veer_stream_t stream;
-} ring_t;
-
-static const void *next_of(const void *user, int64_t turn, int64_t item) {
-    const ring_t *ring = user;
-    if (ring->count < 2 || !ring->stream.data) return NULL;
-    return ring->copies + (size_t)((turn + 1) % ring->count) * ring->bytes +
-           item / ring->stream.div % ring->stream.mod * ring->stream.bytes;
-}
-
-/* As rate_of, with another copy in each turn, each copy once at least. */
-static double cold_rate(probe_t p, const ring_t *ring, void **bufs, double flops, int threads) {
-    double best = 1e9, start = now();
-    p.next = next_of, p.user = ring;
-    for (int i = 0; i < 5 || now() - start < 0.06 || i < ring->count; i++) {
-        bufs[ring->buf] = ring->copies + (size_t)(i % ring->count) * ring->bytes;
-        double took = execute(&p, i, threads);
-        if (took < best) best = took;
-    }
-    return flops / best * 1e-9;
-}
-
-/* More than the caches hold, but no more than some thousand turns. */
-enum { RING_BYTES = 400 << 20, MOST_TURNS = 2000 };
-static ring_t cold_ring(const veer_llvm_kernel_t *k, char *room) {
-    ring_t ring = {.buf = k->packed_buf, .copies = room, .bytes = k->packed_bytes, .stream = k->stream};
-    ring.count = (int)(RING_BYTES / ring.bytes);
-    if (ring.count > MOST_TURNS) ring.count = MOST_TURNS;
-    for (int i = 0; i < ring.count; i++) memcpy(ring.copies + (size_t)i * ring.bytes, k->packed, ring.bytes);
-    return ring;
-}
-
 static void print_case(const shape_t *s, case_t *c, const veer_llvm_t *llvm, char *room) {
     static const char *const names[] = {"", "bias", "bias gelu", "bias residual"};
     double flops = 2.0 * (double)(s->leads * s->m) * (double)(s->k * s->n), r[4], cold[2] = {0};
@@ -126,8 +87,8 @@ static void print_case(const shape_t *s, case_t *c, const veer_llvm_t *llvm, cha
                     .scratch_bytes = c->ours.scratch_bytes};
     for (int t = 1; t <= 2; t++) r[t - 1] = rate_of(&dnn, flops, t), r[t + 1] = rate_of(&ours, flops, t);
     if (c->ours.packed) {
-        ring_t ring = cold_ring(&c->ours, room);
-        for (int t = 1; t <= 2; t++) cold[t - 1] = cold_rate(ours, &ring, packed, flops, t);
+        ring_t ring = cold_ring(c->ours.packed, c->ours.packed_bytes, c->ours.packed_buf, &c->ours.stream, room);
+        for (int t = 1; t <= 2; t++) cold[t - 1] = cold_rate(ours, &ring, packed, NULL, flops, t);
     }
     printf("%2dx%4dx%4dx%4d %-13s |%6.0f%6.0f |%6.0f%6.0f |%5.2f%6.2f |%6.0f%6.0f | %3d %3d\n", (int)s->leads,
            (int)s->m, (int)s->k, (int)s->n, names[s->epilogue], r[0], r[1], r[2], r[3], r[2] / r[0], r[3] / r[1],

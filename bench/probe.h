@@ -10,6 +10,7 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static inline void check(veer_status_t status) {
@@ -70,6 +71,65 @@ static inline double rate_of(const probe_t *p, double flops, int threads) {
         if (took < best) best = took;
     }
     return flops / best * 1e-9;
+}
+
+/* ---- cold: as a step meets a kernel ---- */
+
+/* A call in turn with others of its kind: the constant of each is a copy of its own. */
+typedef struct ring_s {
+    int buf; /* of the constant */
+    char *copies;
+    size_t bytes;
+    int count;
+    veer_stream_t stream;
+} ring_t;
+
+static inline const void *next_of(const void *user, int64_t turn, int64_t item) {
+    const ring_t *ring = user;
+    if (ring->count < 2 || !ring->stream.data) return NULL;
+    return ring->copies + (size_t)((turn + 1) % ring->count) * ring->bytes +
+           item / ring->stream.div % ring->stream.mod * ring->stream.bytes;
+}
+
+/* Numbers that threads write before each turn, rows of columns, each thread a part of the columns of all rows: as a
+ * norm does that is shared out by channels. */
+typedef struct written_s {
+    float *to;
+    int64_t rows, columns;
+} written_t;
+
+static inline void write_again(const written_t *w, int threads) {
+#pragma omp parallel num_threads(threads)
+    {
+        int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
+        int64_t first = w->columns * me / team, end = w->columns * (me + 1) / team;
+        for (int64_t i = 0; i < w->rows; i++)
+            for (int64_t j = first; j < end; j++) ((volatile float *)w->to)[i * w->columns + j] *= -1;
+    }
+}
+
+/* As rate_of, with another copy in each turn, each copy once at least. `written`: NULL, nothing. */
+static inline double cold_rate(probe_t p, const ring_t *ring, void **bufs, const written_t *written, double flops,
+                               int threads) {
+    double best = 1e9, start = now();
+    p.next = next_of, p.user = ring;
+    for (int i = 0; i < 5 || now() - start < 0.06 || i < ring->count; i++) {
+        bufs[ring->buf] = ring->copies + (size_t)(i % ring->count) * ring->bytes;
+        if (written) write_again(written, threads);
+        double took = execute(&p, i, threads);
+        if (took < best) best = took;
+    }
+    return flops / best * 1e-9;
+}
+
+/* More than the caches hold, but no more than some thousand turns. */
+enum { RING_BYTES = 400 << 20, MOST_TURNS = 2000 };
+static inline ring_t cold_ring(const void *packed, size_t bytes, int buf, const veer_stream_t *stream, char *room) {
+    ring_t ring = {.buf = buf, .copies = room, .bytes = bytes, .stream = *stream};
+    ring.count = (int)(RING_BYTES / ring.bytes);
+    if (ring.count > MOST_TURNS) ring.count = MOST_TURNS;
+    for (int i = 0; i < ring.count; i++) memcpy(ring.copies + (size_t)i * ring.bytes, packed, ring.bytes);
+    return ring;
 }
 
 #endif

@@ -1,6 +1,8 @@
 /* 3x3 convolutions of the models' shapes, channels last: oneDNN's kernels next to Winograd's algorithm with tiles of
- * 2x2 and 4x4, GFLOP/s on one and on two threads, counted as for the direct method. Behind the costs in
- * backends/llvm/winograd.c. Prints a table; asserts nothing.
+ * 2x2 and 4x4, weights packed in transformed form or transformed on the fly: GFLOP/s on one and on two threads, counted
+ * as for the direct method. All in caches, and as a step meets them: weights that were not read for long, the start of
+ * which the call before has fetched, and x as two threads have just written it, half of the channels each. Behind the
+ * costs in backends/llvm/winograd.c. Prints a table; asserts nothing.
  *
  *     veer-bench-winograd [cpu]      x86-64-v3 for 256-bit vectors; DNNL_MAX_CPU_ISA=AVX2 for the same of oneDNN */
 #include "backends/llvm/llvm.h"
@@ -24,15 +26,18 @@ static const shape_t shapes[] = {
     {1, 64, 64, 3, 64, 0},    {1, 64, 64, 64, 6, 0},    {16, 8, 8, 1, 32, 0},     {1, 64, 64, 32, 32, 0},
     {1, 128, 128, 64, 64, 0}, {1, 33, 31, 96, 80, 0},   {1, 64, 64, 192, 192, 0}, {1, 32, 32, 384, 384, 0},
 };
-enum { SHAPES = sizeof shapes / sizeof *shapes, BUFS = 5 };
+enum { SHAPES = sizeof shapes / sizeof *shapes, BUFS = 5, WAYS = VEER_LLVM_CONV_WAYS };
+
+static const veer_llvm_conv_t ways[WAYS] = {{2, false, 0}, {2, true, 0}, {4, false, 0}, {4, true, 0}};
+static const char *const way_names[WAYS] = {"2x2", "2x2 fly", "4x4", "4x4 fly"};
 
 typedef struct case_s {
     veer_graph_t *g;
     veer_node_t node;
     void *bufs[BUFS];
     veer_onednn_kernel_t dnn;
-    veer_llvm_kernel_t two, four;
-    double two_gain, four_gain; /* estimated */
+    veer_llvm_kernel_t ours[WAYS];
+    double gains[WAYS]; /* estimated */
 } case_t;
 
 static void make_case(const shape_t *s, case_t *c) {
@@ -80,34 +85,43 @@ static double onednns(const case_t *c, double flops, int threads) {
     return rate_of(&p, flops, threads);
 }
 
-static double ours(const veer_llvm_t *llvm, const case_t *c, const veer_llvm_kernel_t *k, double flops, int threads) {
+/* Rates of a way: on one and two threads in caches, on one and two as in a step. */
+static void measure(const veer_llvm_t *llvm, const shape_t *s, const case_t *c, const veer_llvm_kernel_t *k,
+                    double flops, char *room, double out[4]) {
     void *bufs[BUFS];
     for (int i = 0; i < BUFS; i++) bufs[i] = c->bufs[i];
     bufs[k->packed_buf] = (void *)(uintptr_t)k->packed;
     probe_t p = {
         .fn = veer_llvm_symbol(llvm, k->id), .bufs = bufs, .items = k->work_items, .scratch_bytes = k->scratch_bytes};
-    return rate_of(&p, flops, threads);
+    ring_t ring = cold_ring(k->packed, k->packed_bytes, k->packed_buf, &k->stream, room);
+    written_t x = {c->bufs[0], s->n * s->h * s->w, s->c};
+    for (int t = 1; t <= 2; t++) {
+        bufs[k->packed_buf] = (void *)(uintptr_t)k->packed;
+        out[t - 1] = rate_of(&p, flops, t), out[t + 1] = cold_rate(p, &ring, bufs, &x, flops, t);
+    }
 }
 
-static void print_case(const shape_t *s, const case_t *c, const veer_llvm_t *llvm) {
+static void print_case(const shape_t *s, const case_t *c, const veer_llvm_t *llvm, char *room) {
     static const char *const names[] = {"bias", "bias residual", "bias silu"};
-    double flops = 18.0 * (double)(s->n * s->h * s->w) * (double)(s->c * s->m), r[6];
-    for (int t = 1; t <= 2; t++) {
-        r[t - 1] = onednns(c, flops, t);
-        r[t + 1] = ours(llvm, c, &c->two, flops, t);
-        r[t + 3] = ours(llvm, c, &c->four, flops, t);
+    double flops = 18.0 * (double)(s->n * s->h * s->w) * (double)(s->c * s->m);
+    printf("%2dx%3dx%3dx%3d %3d %-13s |%5.0f%5.0f", (int)s->n, (int)s->h, (int)s->w, (int)s->c, (int)s->m,
+           names[s->epilogue], onednns(c, flops, 1), onednns(c, flops, 2));
+    for (int i = 0; i < WAYS; i++) {
+        double r[4];
+        measure(llvm, s, c, &c->ours[i], flops, room, r);
+        printf(" |%5.0f%5.0f%5.0f%5.0f (%.1f) %2d", r[0], r[1], r[2], r[3], c->gains[i], (int)c->ours[i].work_items);
+        fflush(stdout);
     }
-    printf("%2dx%3dx%3dx%3d %3d %-13s |%6.0f%6.0f |%6.0f%6.0f |%6.0f%6.0f |%5.2f%6.2f |%5.2f%6.2f | %3d %4d KB\n",
-           (int)s->n, (int)s->h, (int)s->w, (int)s->c, (int)s->m, names[s->epilogue], r[0], r[1], r[2], r[3], r[4],
-           r[5], r[2] / r[0], c->two_gain, r[4] / r[0], c->four_gain, (int)c->four.work_items,
-           (int)(c->four.scratch_bytes >> 10));
+    printf("\n");
 }
 
 static void estimate(const veer_llvm_t *llvm, case_t *c) {
-    veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
+    veer_llvm_conv_t found[WAYS];
     char reason[128];
-    int count = veer_llvm_conv_ways(llvm, c->g, c->node, false, ways, reason, sizeof reason);
-    for (int i = 0; i < count; i++) *(ways[i].tile == 2 ? &c->two_gain : &c->four_gain) = ways[i].gain;
+    int count = veer_llvm_conv_ways(llvm, c->g, c->node, false, found, reason, sizeof reason);
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < WAYS; k++)
+            if (ways[k].tile == found[i].tile && ways[k].fly == found[i].fly) c->gains[k] = found[i].gain;
 }
 
 int main(int argc, char **argv) {
@@ -120,16 +134,20 @@ int main(int argc, char **argv) {
     for (int i = 0; i < SHAPES; i++) {
         make_case(&shapes[i], &cases[i]);
         estimate(llvm, &cases[i]);
-        check(veer_llvm_conv_emit(llvm, cases[i].g, cases[i].node, 2, &cases[i].two));
-        check(veer_llvm_conv_emit(llvm, cases[i].g, cases[i].node, 4, &cases[i].four));
+        for (int k = 0; k < WAYS; k++)
+            check(veer_llvm_conv_emit(llvm, cases[i].g, cases[i].node, ways[k].tile, ways[k].fly, &cases[i].ours[k]));
     }
     double emitted = now();
     check(veer_llvm_finish(llvm));
-    printf("%d kernels: %.0f ms for code and weights, compiled in %.0f ms\n", 2 * SHAPES, 1e3 * (emitted - start),
+    printf("%d kernels: %.0f ms for code and weights, compiled in %.0f ms\n", WAYS * SHAPES, 1e3 * (emitted - start),
            1e3 * (now() - emitted));
     for (int i = 0; i < SHAPES; i++) check(veer_onednn_emit(dnn, cases[i].g, cases[i].node, NULL, &cases[i].dnn));
-    printf("N x H x W x C to M              | oneDNN: 1, 2 | 2x2: 1, 2   | 4x4: 1, 2   | gain, by estimate: 2x2, 4x4 | "
-           "items, scratch\n");
-    for (int i = 0; i < SHAPES; i++) print_case(&shapes[i], &cases[i], llvm);
+    char *room = veer_alloc(veer_allocator_system(), RING_BYTES);
+    if (!room) return 1;
+    printf("each way: 1, 2 threads, cold 1, 2, (estimated gain), items\nN x H x W x C to M              | oneDNN   ");
+    for (int i = 0; i < WAYS; i++) printf(" | %-27s", way_names[i]);
+    printf("\n");
+    for (int i = 0; i < SHAPES; i++) print_case(&shapes[i], &cases[i], llvm, room);
+    veer_free(veer_allocator_system(), room);
     return 0;
 }

@@ -79,18 +79,19 @@ VEER_MUST_USE veer_status_t veer_llvm_matmul_emit(veer_llvm_t *llvm, const veer_
  * of tile x tile positions (see README.md, "Convolutions"). */
 typedef struct veer_llvm_conv_s {
     int tile;    /* 2 or 4 */
+    bool fly;    /* weights are transformed on the fly, not at compile time */
     double gain; /* estimated speed, where a direct convolution has 1 */
 } veer_llvm_conv_t;
-enum { VEER_LLVM_CONV_WAYS = 2 };
+enum { VEER_LLVM_CONV_WAYS = 4 };
 /* Whether there is any. The same on every target. */
 bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
 /* The ways for a node, alone or with elementwise ops behind it, the most promising first; returns their number, and for
  * none says why. `strict`: only those whose error bound is at most four times that of a direct convolution. */
 int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, bool strict,
                         veer_llvm_conv_t out[VEER_LLVM_CONV_WAYS], char *reason, size_t reason_bytes);
-/* The weights are copied, transformed and packed: the call's buffer packed_buf must then be `packed`. */
+/* The weights are copied, packed and, unless `fly`, transformed: the call's buffer packed_buf must then be `packed`. */
 VEER_MUST_USE veer_status_t veer_llvm_conv_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, int tile,
-                                                veer_llvm_kernel_t *out_kernel);
+                                                bool fly, veer_llvm_kernel_t *out_kernel);
 /* How much larger than single products the terms of a one-dimensional convolution become on the way: the error's bound
  * grows by its square. */
 double veer_llvm_conv_amplification(int tile);

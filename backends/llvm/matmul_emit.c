@@ -123,7 +123,15 @@ static void step(mm_t *c, tile_t *t, val_t a, val_t b, int64_t k) {
     }
 }
 
-/* Sums of the blocks of k before this one: they are in y, unless it is the first. */
+/* Sum r, v of the blocks of k before this one. */
+static val_t waiting_sum(mm_t *c, tile_t *t, int r, int v) {
+    if (!t->waiting) return veer_emit_load_first(c->e, y_at(c, t, r, v), lanes_at(c, v), c->b->lanes, 4);
+    val_t offset = veer_emit_i64(c->e, r * t->waiting_row + (int64_t)v * c->b->lanes);
+    return veer_emit_load_first(c->e, veer_emit_at(c->e, t->waiting, offset), c->b->lanes, c->b->lanes,
+                                (unsigned)c->b->lanes * 4);
+}
+
+/* Zero in the first block of k. */
 static void begin_sums(mm_t *c, tile_t *t) {
     veer_emit_t *e = c->e;
     val_t zero = LLVMConstNull(c->vector);
@@ -135,9 +143,7 @@ static void begin_sums(mm_t *c, tile_t *t) {
     LLVMBuildCondBr(e->builder, c->is_first, begin, more);
     LLVMPositionBuilderAtEnd(e->builder, more);
     val_t waiting[VEER_MM_MAX_ROWS * VEER_MM_MAX_VECTORS];
-    for (int i = 0; i < count; i++)
-        waiting[i] = veer_emit_load_first(c->e, y_at(c, t, i / c->vectors, i % c->vectors), lanes_at(c, i % c->vectors),
-                                          c->b->lanes, 4);
+    for (int i = 0; i < count; i++) waiting[i] = waiting_sum(c, t, i / c->vectors, i % c->vectors);
     LLVMBuildBr(e->builder, begin);
     LLVMPositionBuilderAtEnd(e->builder, begin);
     for (int i = 0; i < count; i++) {
@@ -206,9 +212,34 @@ static void rest_of_k(mm_t *c, tile_t *t) {
     for (int64_t k = from; k < last; k++) step(c, t, from_a, from_b, k - from);
 }
 
+/* The last block may have k that fill no step of the loop. */
+static void rest_of_last_block(mm_t *c, tile_t *t) {
+    veer_emit_t *e = c->e;
+    int count = t->rows * c->vectors;
+    int64_t last = c->p->k - (c->b->blocks - 1) * c->b->depth;
+    if (whole_steps(last, veer_mm_unroll(count)) == last) return;
+    val_t sums[VEER_MM_MAX_ROWS * VEER_MM_MAX_VECTORS];
+    for (int i = 0; i < count; i++) sums[i] = t->sums[i];
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder), rest = veer_emit_block(e, "rest"),
+                      both = veer_emit_block(e, "all_k");
+    LLVMBuildCondBr(e->builder, c->is_last, rest, both);
+    LLVMPositionBuilderAtEnd(e->builder, rest);
+    rest_of_k(c, t);
+    LLVMBuildBr(e->builder, both);
+    LLVMPositionBuilderAtEnd(e->builder, both);
+    for (int i = 0; i < count; i++) {
+        val_t sum = LLVMBuildPhi(e->builder, c->vector, "");
+        LLVMAddIncoming(sum, (val_t[]){sums[i], t->sums[i]}, (LLVMBasicBlockRef[]){before, rest}, 2);
+        t->sums[i] = sum;
+    }
+}
+
 void veer_mm_sums(mm_t *c, tile_t *t) {
     sum_over_k(c, t);
-    rest_of_k(c, t);
+    if (c->b->blocks == 1)
+        rest_of_k(c, t);
+    else
+        rest_of_last_block(c, t);
 }
 
 static void finish_tile(mm_t *c, tile_t *t) {

@@ -30,14 +30,16 @@ typedef struct veer_mm_tile_s {
     LLVMValueRef row;        /* the first, of y */
     LLVMValueRef a;          /* its address at the block's first k */
     LLVMValueRef next_block; /* its part of what is to be fetched */
+    LLVMValueRef waiting; /* where sums of the blocks of k before wait, rows `waiting_row` floats apart; NULL: in y */
+    int64_t waiting_row;
     LLVMValueRef sums[VEER_MM_MAX_ROWS * VEER_MM_MAX_VECTORS];
 } veer_mm_tile_t;
 
 /* Loads the addresses of buffers where the builder stands; the panel is the caller's to set. */
 void veer_mm_emitter_init(veer_mm_emitter_t *c, veer_jit_kernel_t *jit, const veer_mm_problem_t *p,
                           const veer_mm_blocking_t *b);
-/* t->sums of a product in one block. Reads the panel's vectors, block, k = 0 and b_stride, and t's rows, a, next_block.
- */
+/* t->sums of a product, or of its blocks of k up to this one. Reads the panel's vectors, block, b_stride and, where
+ * there are several blocks, is_first and is_last; and t's rows, a, next_block, waiting. */
 void veer_mm_sums(veer_mm_emitter_t *c, veer_mm_tile_t *t);
 /* Loads what the program reads once per column: before rows of a panel are finished. */
 void veer_mm_load_columns(veer_mm_emitter_t *c);

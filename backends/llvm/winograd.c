@@ -22,8 +22,12 @@ int64_t veer_wino_v_floats(const veer_wino_cut_t *cut) {
     return ceil_div(cut->mm.tiles, cut->mm.groups) * cut->v_micro;
 }
 
+int64_t veer_wino_z_floats(const veer_wino_cut_t *cut) {
+    return positions(cut) * cut->z_position;
+}
+
 size_t veer_wino_scratch_floats(const veer_wino_cut_t *cut) {
-    return (size_t)(veer_wino_v_floats(cut) + positions(cut) * cut->z_position);
+    return (size_t)(veer_wino_v_floats(cut) + veer_wino_z_floats(cut) + cut->patch * cut->u_position);
 }
 
 /* Positions of z that one tile reads are not a power of two apart: those compete for the same lines of the first cache.
@@ -36,6 +40,7 @@ static void set_strides(veer_wino_cut_t *cut, int64_t k) {
     cut->z_row = (int64_t)b->vectors * b->lanes;
     cut->z_position = ceil_div(cut->group_tiles * cut->z_row, VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
     if (cut->z_position / VEER_WINO_BLOCK % 2 == 0) cut->z_position += VEER_WINO_BLOCK;
+    if (cut->fly) cut->u_position = b->depth * cut->z_row + VEER_WINO_BLOCK;
 }
 
 static size_t packed_bytes(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
@@ -45,7 +50,7 @@ static size_t packed_bytes(const veer_wino_problem_t *p, const veer_wino_cut_t *
 /* Whether each group fetches the weights anew. */
 static bool are_far(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     enum { NEAR_BYTES = 1 << 20 };
-    return packed_bytes(p, cut) > NEAR_BYTES;
+    return cut->fly || packed_bytes(p, cut) > NEAR_BYTES;
 }
 
 /* An odd number of items leaves one of two threads idle: where there are few, rather shorter tiles. */
@@ -85,17 +90,35 @@ static void set_prefetch(veer_wino_cut_t *cut) {
     veer_mm_blocking_t *b = &cut->mm;
     int64_t width = (int64_t)b->vectors * b->lanes, micros = ceil_div(b->tiles, b->groups);
     int64_t step_bytes = veer_mm_unroll((int)b->tile_rows * b->vectors) * width * 4;
+    if (cut->fly) { /* the block's weights, shared out over all positions */
+        micros = b->tiles / b->groups;
+        step_bytes = ceil_div(step_bytes * VEER_WINO_KERNEL * VEER_WINO_KERNEL, positions(cut));
+        b->fetch_step = (int)ceil_div(step_bytes, 4 * micros);
+    }
     b->prefetch = (int)ceil_div(step_bytes, LINE_BYTES * micros);
 }
 
-veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, int lanes, int registers) {
-    veer_wino_cut_t cut = {.tile = tile, .patch = tile + VEER_WINO_KERNEL - 1};
+/* Blocks of channels; a row of positions of their transformed weights fills a part of the first cache. The last has at
+ * least as many as a step of the products' loop takes. */
+static void set_blocks(veer_wino_cut_t *cut, int64_t k) {
+    enum { BLOCK_BYTES = 3 << 12 };
+    veer_mm_blocking_t *b = &cut->mm;
+    int64_t each = cut->patch * b->vectors * b->lanes * 4, most = BLOCK_BYTES / each;
+    b->depth = ceil_div(ceil_div(k, ceil_div(k, most)), VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
+    while ((k - 1) % b->depth + 1 < VEER_MM_MOST_UNROLLED && b->depth < k) b->depth += VEER_WINO_BLOCK;
+    b->depth = min_i64(b->depth, k);
+    b->blocks = ceil_div(k, b->depth);
+}
+
+veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, bool fly, int lanes, int registers) {
+    veer_wino_cut_t cut = {.tile = tile, .patch = tile + VEER_WINO_KERNEL - 1, .fly = fly};
     cut.tiles_h = ceil_div(p->y_h, tile), cut.tiles_w = ceil_div(p->y_w, tile);
     veer_mm_problem_t product = p->mm;
     product.m = p->images * cut.tiles_h * cut.tiles_w, product.a_row = VEER_WINO_BLOCK;
     cut.mm = veer_mm_cut(&product, lanes, registers);
     cut.mm.blocks = 1, cut.mm.depth = p->mm.k;
     cut.mm.fetch_tiles = 0, cut.mm.fetch_step = 0;
+    if (fly) set_blocks(&cut, p->mm.k);
     even_tiles(&cut.mm, product.m);
     set_groups(p, &cut, product.m);
     set_prefetch(&cut);
@@ -107,7 +130,7 @@ veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, int lanes,
 
 /* Cycles of one core, as measured by bench/winograd_probe.c, for vectors of channels: a position of a patch on the way
  * in or out, one of y; bytes of weights that come from memory in a cycle. */
-static const double IN = 4, OUT = 3, DONE = 4, BYTES = 6;
+static const double IN = 4, OUT = 3, DONE = 4, FLY = 1.5, BYTES = 6;
 
 static double larger(double a, double b) {
     return a > b ? a : b;
@@ -126,6 +149,11 @@ static double step_cycles(const veer_wino_problem_t *p, const veer_wino_cut_t *c
     return sum + sums / (double)p->mm.k;
 }
 
+/* Of a vector of weights of one c, on the fly. */
+static double fly_cycles(const veer_wino_cut_t *cut) {
+    return (double)positions(cut) * FLY;
+}
+
 static double winograd_cycles(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     double tiles = (double)(p->images * cut->tiles_h * cut->tiles_w);
     double in = (double)ceil_div(p->mm.k, cut->mm.lanes), out = (double)ceil_div(p->mm.n, cut->mm.lanes);
@@ -133,6 +161,7 @@ static double winograd_cycles(const veer_wino_problem_t *p, const veer_wino_cut_
     double bytes = (double)packed_bytes(p, cut) * (are_far(p, cut) ? (double)cut->mm.groups : 1);
     double transforms = in * (double)positions(cut) * IN +
                         out * ((double)positions(cut) * OUT + (double)(cut->tile * cut->tile) * DONE);
+    if (cut->fly) products += (double)(p->mm.k * cut->mm.groups) * out * fly_cycles(cut);
     return larger(products, bytes / BYTES) + tiles * transforms;
 }
 
@@ -146,11 +175,12 @@ static double direct_cycles(const veer_wino_problem_t *p, int lanes) {
 
 /* With |x| <= X and |w| <= W a direct sum of 9 C products, each rounded once per addition, errs by at most
  * (9 C)^2 u X W. Here the terms are C a^2 X W in all, a the amplification, and each is rounded once in the weights, C
- * times in the product, and in each direction `in` and `out` times in the transforms. */
-static double error_ratio(int tile, int64_t channels) {
+ * times in the product, and in each direction `in` and `out` times in the transforms. Weights on the fly are rounded
+ * twice in each direction, and where their factors are no powers of two, those once, too. */
+static double error_ratio(int tile, bool fly, int64_t channels) {
     double a = veer_llvm_conv_amplification(tile), c = (double)channels;
-    int in = tile == 2 ? 1 : 2, out = tile == 2 ? 2 : 3;
-    return (c + 1 + 2 * in + 2 * out) * a * a / (81 * c);
+    int in = tile == 2 ? 1 : 2, out = tile == 2 ? 2 : 3, weights = !fly ? 1 : tile == 2 ? 4 : 6;
+    return (c + weights + 2 * in + 2 * out) * a * a / (81 * c);
 }
 
 /* ---- the interface ---- */
@@ -163,22 +193,23 @@ bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reas
 
 int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, bool strict,
                         veer_llvm_conv_t out[VEER_LLVM_CONV_WAYS], char *reason, size_t reason_bytes) {
-    static const int TILES[VEER_LLVM_CONV_WAYS] = {2, 4};
+    static const veer_llvm_conv_t WAYS[VEER_LLVM_CONV_WAYS] = {
+        {2, false, 0}, {2, true, 0}, {4, false, 0}, {4, true, 0}};
     static const double MOST_ERROR = 4;
     veer_wino_problem_t p;
     int count = 0, lanes = veer_llvm_lanes(llvm);
     if (reason_bytes) reason[0] = 0;
     if (!veer_wino_match(g, node, &p, reason, reason_bytes)) return 0;
     for (int i = 0; i < VEER_LLVM_CONV_WAYS; i++) {
-        if (strict && error_ratio(TILES[i], p.mm.k) > MOST_ERROR) continue;
-        veer_wino_cut_t cut = veer_wino_cut(&p, TILES[i], lanes, veer_jit_registers(llvm));
-        out[count++] = (veer_llvm_conv_t){TILES[i], direct_cycles(&p, lanes) / winograd_cycles(&p, &cut)};
+        veer_llvm_conv_t way = WAYS[i];
+        if (strict && error_ratio(way.tile, way.fly, p.mm.k) > MOST_ERROR) continue;
+        veer_wino_cut_t cut = veer_wino_cut(&p, way.tile, way.fly, lanes, veer_jit_registers(llvm));
+        way.gain = direct_cycles(&p, lanes) / winograd_cycles(&p, &cut);
+        int at = count++;
+        for (; at > 0 && out[at - 1].gain < way.gain; at--) out[at] = out[at - 1];
+        out[at] = way;
     }
     if (!count) snprintf(reason, reason_bytes, "strict precision excludes Winograd's algorithm here");
-    if (count == 2 && out[1].gain > out[0].gain) {
-        veer_llvm_conv_t first = out[1];
-        out[1] = out[0], out[0] = first;
-    }
     return count;
 }
 
@@ -212,13 +243,13 @@ static veer_status_t write_kernel(veer_llvm_t *llvm, const veer_wino_problem_t *
 typedef struct pack_key_s {
     char tag[8];
     const void *data;
-    int64_t tile, k, n, transposed, lanes, vectors;
+    int64_t tile, k, n, transposed, lanes, vectors; /* tile 0: not transformed */
 } pack_key_t;
 
 static veer_status_t pack_weights(veer_llvm_t *llvm, const veer_wino_problem_t *p, const veer_wino_cut_t *cut,
                                   veer_llvm_kernel_t *out) {
-    pack_key_t key = {"winopak", p->mm.b_data,  cut->tile,     p->mm.k,
-                      p->mm.n,   p->transposed, cut->mm.lanes, cut->mm.vectors};
+    pack_key_t key = {"winopak",     p->mm.b_data,  cut->fly ? 0 : cut->tile, p->mm.k, p->mm.n,
+                      p->transposed, cut->mm.lanes, cut->mm.vectors};
     float *packed = NULL;
     bool is_new = false;
     size_t count = veer_wino_packed_floats(p, cut);
@@ -228,26 +259,26 @@ static veer_status_t pack_weights(veer_llvm_t *llvm, const veer_wino_problem_t *
     out->packed = packed;
     out->packed_bytes = count * sizeof *packed;
     out->packed_buf = (int)p->mm.b_buf;
-    int64_t panel_floats = positions(cut) * p->mm.k * cut->mm.vectors * cut->mm.lanes;
+    int64_t panel_floats = veer_wino_weight_floats(cut) * p->mm.k * cut->mm.vectors * cut->mm.lanes;
     out->stream = (veer_stream_t){packed, 1, cut->mm.panels, panel_floats * (int64_t)sizeof *packed};
     return veer_ok();
 }
 
-veer_status_t veer_llvm_conv_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, int tile,
+veer_status_t veer_llvm_conv_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, int tile, bool fly,
                                   veer_llvm_kernel_t *out_kernel) {
     struct {
         char tag[8];
-        int64_t tile;
+        int64_t tile, fly;
         veer_wino_problem_t p;
-    } key = {.tag = "winogra", .tile = tile};
+    } key = {.tag = "winogra", .tile = tile, .fly = fly};
     char reason[160] = "";
     if (!veer_wino_match(g, node, &key.p, reason, sizeof reason))
         return veer_error(VEER_ERR_UNSUPPORTED, "llvm: %s: %s", veer_op_name(veer_node_op(g, node)), reason);
     veer_wino_problem_t p = key.p;
-    veer_wino_cut_t cut = veer_wino_cut(&p, tile, veer_llvm_lanes(llvm), veer_jit_registers(llvm));
+    veer_wino_cut_t cut = veer_wino_cut(&p, tile, fly, veer_llvm_lanes(llvm), veer_jit_registers(llvm));
     key.p.mm.b_data = NULL;
     size_t key_bytes = offsetof(veer_wino_problem_t, mm) + offsetof(veer_mm_problem_t, steps) +
-                       (size_t)p.mm.step_count * sizeof *p.mm.steps + sizeof key.tag + sizeof key.tile;
+                       (size_t)p.mm.step_count * sizeof *p.mm.steps + sizeof key.tag + sizeof key.tile + sizeof key.fly;
     const veer_llvm_kernel_t *known = veer_jit_find(llvm, &key, key_bytes);
     if (known)
         *out_kernel = *known;

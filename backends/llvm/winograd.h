@@ -14,10 +14,15 @@
  * An item is a group of tiles by one panel of y's channels. A group's patches are transformed into scratch (once for
  * the panels that follow each other in one share), multiplied position by position, transformed back, and the program
  * of what follows the convolution (matmul.h) runs on the rows of y. Everything between x and y stays in the second
- * cache. Weights are transformed at compile time, in double, and rounded once.
+ * cache.
+ *
+ * Weights are transformed at compile time, in double, and rounded once: (m + 2)^2 floats for 9. Or on the fly, where
+ * there is less to do with each than it takes to bring them from memory: an item transforms its panel's weights, a
+ * block of channels c and a row of positions at a time, into scratch that stays in the first cache, and multiplies them
+ * with all tiles of its group before it turns to the next.
  *
  *     winograd_match.c: node -> problem    winograd.c: cuts, cost, the interface    winograd_weights.c: points, packing
- *     winograd_emit.c: IR */
+ *     winograd_emit.c: IR    winograd_fly.c: IR of the transform of weights */
 #ifndef VEER_BACKENDS_LLVM_WINOGRAD_H
 #define VEER_BACKENDS_LLVM_WINOGRAD_H
 
@@ -44,16 +49,20 @@ enum { VEER_WINO_BLOCK = 16 };
 /* How a problem is cut, by its shape and the target's registers alone. */
 typedef struct veer_wino_cut_s {
     int tile, patch;                      /* m, m + 2 */
+    bool fly;                             /* weights are transformed on the fly, in mm.blocks of mm.depth channels */
     int64_t tiles_h, tiles_w;             /* of one image */
     veer_mm_blocking_t mm;                /* of one product: all tiles by M */
     int64_t group_tiles;                  /* of the largest group */
     int64_t v_position, v_block, v_micro; /* transformed x: floats from one position to the next, from one block of
                                              channels to the next, from one of the products' tiles to the next */
     int64_t z_row, z_position;            /* the products: from one tile to the next, from one position to the next */
+    int64_t u_position;                   /* weights transformed on the fly: from one position to the next */
 } veer_wino_cut_t;
-int64_t veer_wino_v_floats(const veer_wino_cut_t *cut); /* transformed x of a group */
+/* Scratch: transformed x of a group, its products, a row of positions of a block's transformed weights. */
+int64_t veer_wino_v_floats(const veer_wino_cut_t *cut);
+int64_t veer_wino_z_floats(const veer_wino_cut_t *cut);
 size_t veer_wino_scratch_floats(const veer_wino_cut_t *cut);
-veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, int lanes, int registers);
+veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, bool fly, int lanes, int registers);
 
 /* The points besides 0 and infinity come in pairs: 1 pair for m = 2, 2 for m = 4. */
 typedef struct veer_wino_points_s {
@@ -61,10 +70,19 @@ typedef struct veer_wino_points_s {
     double at[2];
 } veer_wino_points_t;
 veer_wino_points_t veer_wino_points(int tile);
+/* 1 / N_i of each point, infinity's being 1. */
+void veer_wino_factors(int tile, double out[VEER_WINO_MAX_PATCH]);
+/* Floats of weights of one c and one column: 9, or (m + 2)^2 where they are packed in transformed form. */
+int64_t veer_wino_weight_floats(const veer_wino_cut_t *cut);
 size_t veer_wino_packed_floats(const veer_wino_problem_t *p, const veer_wino_cut_t *cut);
-/* w transformed: panel after panel, in each the positions, in each the rows c. `out` is zeroed. */
+/* w transformed: panel after panel, in each the positions, in each the rows c. Or as it is: panel after panel, in each
+ * the rows c, in each the 9 elements. `out` is zeroed. */
 void veer_wino_pack(const veer_wino_problem_t *p, const veer_wino_cut_t *cut, float *out);
 
+/* Transforms a row of positions of the weights of `channels` input channels of a panel of `vectors`, from where they
+ * are packed to scratch. */
+void veer_wino_emit_weights(veer_emit_t *e, const veer_wino_cut_t *cut, int vectors, LLVMValueRef row,
+                            LLVMValueRef from, LLVMValueRef to, LLVMValueRef channels);
 /* Writes the body of a kernel that does items [begin, end). */
 void veer_wino_emit(veer_jit_kernel_t *jit, const veer_wino_problem_t *p, const veer_wino_cut_t *cut);
 

@@ -4,6 +4,7 @@
  *         unless the item before it had the same group:
  *             for each tile, each vector of channels: v[position][tile] = B^T d B
  *         for each position: z[tile] = sum over c of v[position][tile][c] u[position][c]
+ *             (on the fly: for each block of c, each row of positions: u, then for each position z[tile] += ...)
  *         for each tile: A^T z A, then the program, row by row of y
  *
  * Patches that lie in x are read where they are; of others a table holds one address per position, that of zeros where
@@ -22,12 +23,13 @@ typedef struct wino_s {
     const veer_wino_problem_t *p;
     const veer_wino_cut_t *cut;
     veer_wino_points_t points;
-    val_t v, z;                   /* scratch */
+    val_t v, z, u;                /* scratch */
     val_t table, zeros;           /* addresses of a patch's positions; channels of a position outside */
     val_t results;                /* a tile of y, on the stack */
     val_t first_micro, end_micro; /* the group's tiles of the products */
     val_t first, end;             /* the group's tiles */
     val_t after;                  /* weights that are needed next */
+    double factors[PATCH];        /* of the points' sums, which are no part of u on the fly */
 } wino_t;
 
 /* ---- addresses and memory ---- */
@@ -75,6 +77,7 @@ static val_t scaled_plus(wino_t *c, double k, val_t a, val_t b) {
 }
 
 static val_t scaled(wino_t *c, double k, val_t a) {
+    if (k == 1) return a;
     return LLVMBuildFMul(c->e->builder, a, veer_emit_like(c->e, a, k), "");
 }
 
@@ -100,17 +103,18 @@ static void input_1d(wino_t *c, const val_t *d, val_t *t) {
 /* y = A^T z: sums over the points of their powers; infinity counts for the last. */
 static void output_1d(wino_t *c, const val_t *z, val_t *y) {
     double p = c->points.at[0], q = c->points.at[1];
+    const double *f = c->factors; /* f[1] is f[2], f[3] is f[4] */
     val_t even = plus(c, z[1], z[2]), odd = minus(c, z[1], z[2]);
-    y[0] = plus(c, z[0], even);
+    y[0] = scaled_plus(c, f[1], even, scaled(c, f[0], z[0]));
     if (c->points.pairs == 1) {
-        y[1] = scaled_plus(c, p, odd, z[3]);
+        y[1] = scaled_plus(c, f[1] * p, odd, z[3]);
         return;
     }
     val_t even_q = plus(c, z[3], z[4]), odd_q = minus(c, z[3], z[4]);
-    y[0] = plus(c, y[0], even_q);
-    y[1] = scaled_plus(c, p, odd, scaled(c, q, odd_q));
-    y[2] = scaled_plus(c, p * p, even, scaled(c, q * q, even_q));
-    y[3] = scaled_plus(c, p * p * p, odd, scaled_plus(c, q * q * q, odd_q, z[5]));
+    y[0] = scaled_plus(c, f[3], even_q, y[0]);
+    y[1] = scaled_plus(c, f[1] * p, odd, scaled(c, f[3] * q, odd_q));
+    y[2] = scaled_plus(c, f[1] * p * p, even, scaled(c, f[3] * q * q, even_q));
+    y[3] = scaled_plus(c, f[1] * p * p * p, odd, scaled_plus(c, f[3] * q * q * q, odd_q, z[5]));
 }
 
 /* The first tile of a product's tile. */
@@ -245,10 +249,9 @@ static void transform_group(wino_t *c, val_t is_new) {
 /* The part of the weights that follow, `after`, which a tile of the products fetches. */
 static val_t part_to_fetch(wino_t *c, val_t micro) {
     const veer_mm_blocking_t *b = &c->cut->mm;
-    int64_t steps = c->p->mm.k / veer_mm_unroll((int)b->tile_rows * c->mm.vectors);
-    return veer_emit_at(
-        c->e, c->after,
-        veer_emit_mul(c->e, veer_emit_sub(c->e, micro, c->first_micro), steps * b->prefetch * LINE_FLOATS));
+    int64_t steps = b->depth / veer_mm_unroll((int)b->tile_rows * c->mm.vectors);
+    int64_t each = b->fetch_step ? b->fetch_step : b->prefetch * LINE_FLOATS;
+    return veer_emit_at(c->e, c->after, veer_emit_mul(c->e, veer_emit_sub(c->e, micro, c->first_micro), steps * each));
 }
 
 static void multiply_rows(wino_t *c, int rows, val_t position, val_t micro, val_t row) {
@@ -256,12 +259,14 @@ static void multiply_rows(wino_t *c, int rows, val_t position, val_t micro, val_
     int count = rows * c->mm.vectors;
     veer_mm_tile_t t = {.rows = rows};
     val_t v = veer_emit_mul(c->e, veer_emit_sub(c->e, micro, c->first_micro), cut->v_micro);
+    v = veer_emit_add(c->e, v, veer_emit_mul(c->e, veer_emit_div(c->e, c->mm.k, VEER_WINO_BLOCK), cut->v_block));
     t.a = veer_emit_at(c->e, c->v, veer_emit_add(c->e, v, veer_emit_mul(c->e, position, cut->v_position)));
     if (cut->mm.prefetch) t.next_block = part_to_fetch(c, micro);
-    veer_mm_sums(&c->mm, &t);
     val_t to = veer_emit_at(
         c->e, c->z,
         veer_emit_add(c->e, veer_emit_mul(c->e, position, cut->z_position), veer_emit_mul(c->e, row, cut->z_row)));
+    t.waiting = to, t.waiting_row = cut->z_row;
+    veer_mm_sums(&c->mm, &t);
     for (int i = 0; i < count; i++) {
         int64_t offset = i / c->mm.vectors * cut->z_row + i % c->mm.vectors * cut->mm.lanes;
         store(c, t.sums[i], veer_emit_at(c->e, to, veer_emit_i64(c->e, offset)));
@@ -301,19 +306,66 @@ static val_t after_panel(wino_t *c, val_t item, val_t panel, val_t weights, int6
     return veer_emit_select(e, is_end, veer_emit_select(e, is_none, weights, c->mm.jit->next), here);
 }
 
-static void multiply(wino_t *c, val_t item, val_t panel) {
-    int64_t n = c->cut->patch, width = (int64_t)c->cut->mm.vectors * c->cut->mm.lanes;
-    int64_t floats = c->p->mm.k * c->mm.b_stride; /* of a position's weights */
-    val_t weights = veer_emit_at(c->e, c->mm.bm, veer_emit_mul(c->e, panel, n * n * width * c->p->mm.k));
-    val_t after = after_panel(c, item, panel, weights, n * n * floats);
+static void multiply_micros(wino_t *c, val_t position) {
+    veer_emit_loop_t micros = veer_emit_loop_begin(c->e, c->first_micro, c->end_micro, 1);
+    multiply_micro(c, position, micros.i);
+    veer_emit_loop_end(c->e, &micros);
+}
+
+/* Weights that were transformed at compile time. `after`: what is read next. */
+static void multiply_packed(wino_t *c, val_t weights, val_t after) {
+    int64_t n = c->cut->patch, floats = c->p->mm.k * c->mm.b_stride; /* of a position's weights */
     veer_emit_loop_t positions = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, n * n), 1);
     c->mm.block = veer_emit_at(c->e, weights, veer_emit_mul(c->e, positions.i, floats));
     val_t is_last = LLVMBuildICmp(c->e->builder, LLVMIntEQ, positions.i, veer_emit_i64(c->e, n * n - 1), "");
     c->after = veer_emit_select(c->e, is_last, after, veer_emit_at(c->e, c->mm.block, veer_emit_i64(c->e, floats)));
-    veer_emit_loop_t micros = veer_emit_loop_begin(c->e, c->first_micro, c->end_micro, 1);
-    multiply_micro(c, positions.i, micros.i);
-    veer_emit_loop_end(c->e, &micros);
+    multiply_micros(c, positions.i);
     veer_emit_loop_end(c->e, &positions);
+}
+
+/* A row of positions of a block's transformed weights with all tiles; each position fetches its part of what is
+ * `after` them. */
+static void multiply_row(wino_t *c, val_t row, val_t after) {
+    const veer_mm_blocking_t *b = &c->cut->mm;
+    int64_t n = c->cut->patch, steps = b->depth / veer_mm_unroll((int)b->tile_rows * c->mm.vectors);
+    val_t micros = veer_emit_sub(c->e, c->end_micro, c->first_micro),
+          part = veer_emit_mul(c->e, micros, steps * b->fetch_step), first = veer_emit_mul(c->e, row, n);
+    veer_emit_loop_t columns = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, n), 1);
+    val_t position = veer_emit_add(c->e, first, columns.i);
+    c->mm.block = veer_emit_at(c->e, c->u, veer_emit_mul(c->e, columns.i, c->cut->u_position));
+    c->after = veer_emit_at(c->e, after, LLVMBuildMul(c->e->builder, position, part, ""));
+    multiply_micros(c, position);
+    veer_emit_loop_end(c->e, &columns);
+}
+
+static void multiply_on_the_fly(wino_t *c, val_t weights, val_t after) {
+    veer_emit_t *e = c->e;
+    const veer_mm_blocking_t *b = &c->cut->mm;
+    int64_t block_floats = b->depth * veer_wino_weight_floats(c->cut) * c->mm.b_stride;
+    veer_emit_loop_t blocks = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, b->blocks), 1);
+    c->mm.is_first = LLVMBuildICmp(e->builder, LLVMIntEQ, blocks.i, veer_emit_i64(e, 0), "");
+    c->mm.is_last = LLVMBuildICmp(e->builder, LLVMIntEQ, blocks.i, veer_emit_i64(e, b->blocks - 1), "");
+    c->mm.k = veer_emit_mul(e, blocks.i, b->depth);
+    val_t from = veer_emit_at(e, weights, veer_emit_mul(e, blocks.i, block_floats)),
+          channels = veer_emit_select(e, c->mm.is_last, veer_emit_i64(e, c->p->mm.k - (b->blocks - 1) * b->depth),
+                                      veer_emit_i64(e, b->depth)),
+          next = veer_emit_select(e, c->mm.is_last, after, veer_emit_at(e, from, veer_emit_i64(e, block_floats)));
+    veer_emit_loop_t rows = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, c->cut->patch), 1);
+    veer_wino_emit_weights(e, c->cut, c->mm.vectors, rows.i, from, c->u, channels);
+    multiply_row(c, rows.i, next);
+    veer_emit_loop_end(e, &rows);
+    veer_emit_loop_end(e, &blocks);
+}
+
+static void multiply(wino_t *c, val_t item, val_t panel) {
+    const veer_mm_blocking_t *b = &c->cut->mm;
+    int64_t each = veer_wino_weight_floats(c->cut) * c->p->mm.k;
+    val_t weights = veer_emit_at(c->e, c->mm.bm, veer_emit_mul(c->e, panel, each * b->vectors * b->lanes));
+    val_t after = after_panel(c, item, panel, weights, each * c->mm.b_stride);
+    if (c->cut->fly)
+        multiply_on_the_fly(c, weights, after);
+    else
+        multiply_packed(c, weights, after);
 }
 
 /* ---- tiles of y ---- */
@@ -442,6 +494,13 @@ static val_t make_zeros(wino_t *c, int64_t floats) {
     return zeros;
 }
 
+static void set_factors(wino_t *c) {
+    if (c->cut->fly)
+        veer_wino_factors(c->cut->tile, c->factors);
+    else
+        for (int i = 0; i < PATCH; i++) c->factors[i] = 1;
+}
+
 void veer_wino_emit(veer_jit_kernel_t *jit, const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     veer_mm_problem_t product = p->mm;
     product.m = p->images * cut->tiles_h * cut->tiles_w;
@@ -451,6 +510,8 @@ void veer_wino_emit(veer_jit_kernel_t *jit, const veer_wino_problem_t *p, const 
     c.mm.a_block = VEER_WINO_BLOCK, c.mm.a_block_stride = cut->v_block;
     c.v = jit->scratch;
     c.z = veer_emit_at(c.e, c.v, veer_emit_i64(c.e, veer_wino_v_floats(cut)));
+    c.u = veer_emit_at(c.e, c.z, veer_emit_i64(c.e, veer_wino_z_floats(cut)));
+    set_factors(&c);
     c.zeros = make_zeros(&c, p->mm.k);
     c.table = veer_emit_variable(c.e, LLVMArrayType2(c.e->ptr, PATCH * PATCH));
     c.results = veer_emit_variable(

@@ -19,15 +19,24 @@ static int finite_points(int tile, double out[PATCH]) {
     return count;
 }
 
-static void make_g(int tile, double g[PATCH][KERNEL]) {
+void veer_wino_factors(int tile, double out[PATCH]) {
     double p[PATCH];
     int count = finite_points(tile, p);
     for (int i = 0; i < count; i++) {
         double n = 1;
         for (int l = 0; l < count; l++)
             if (l != i) n *= p[i] - p[l];
-        for (int j = 0; j < KERNEL; j++) g[i][j] = pow(p[i], j) / n;
+        out[i] = 1 / n;
     }
+    out[count] = 1;
+}
+
+static void make_g(int tile, double g[PATCH][KERNEL]) {
+    double p[PATCH], factors[PATCH];
+    int count = finite_points(tile, p);
+    veer_wino_factors(tile, factors);
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < KERNEL; j++) g[i][j] = pow(p[i], j) * factors[i];
     for (int j = 0; j < KERNEL; j++) g[count][j] = j == KERNEL - 1;
 }
 
@@ -62,9 +71,13 @@ double veer_llvm_conv_amplification(int tile) {
     return most;
 }
 
+int64_t veer_wino_weight_floats(const veer_wino_cut_t *cut) {
+    return cut->fly ? KERNEL * KERNEL : (int64_t)cut->patch * cut->patch;
+}
+
 size_t veer_wino_packed_floats(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     int64_t vectors = (cut->mm.panels - 1) * cut->mm.vectors + cut->mm.tail_vectors;
-    return (size_t)(vectors * cut->mm.lanes * p->mm.k * cut->patch * cut->patch);
+    return (size_t)(vectors * cut->mm.lanes * p->mm.k * veer_wino_weight_floats(cut));
 }
 
 /* One input channel's weights for some output channels: w[u][v][column]. */
@@ -92,6 +105,11 @@ static void transform_row(double (*g)[KERNEL], int patch, int i, filters_t w, in
             out[j] = (float)(g[k][0] * row[0][j] + g[k][1] * row[1][j] + g[k][2] * row[2][j]);
 }
 
+static void copy(filters_t w, int64_t columns, int64_t width, float *out) {
+    for (int i = 0; i < KERNEL * KERNEL; i++, out += width)
+        for (int64_t j = 0; j < columns; j++) out[j] = (float)w[i / KERNEL][i % KERNEL][j];
+}
+
 void veer_wino_pack(const veer_wino_problem_t *p, const veer_wino_cut_t *cut, float *out) {
     double g[PATCH][KERNEL];
     filters_t w;
@@ -102,10 +120,11 @@ void veer_wino_pack(const veer_wino_problem_t *p, const veer_wino_cut_t *cut, fl
         int64_t width = last ? tail : full, columns = last ? p->mm.n - panel * full : full;
         for (int64_t c = 0; c < p->mm.k; c++) {
             gather(p, c, panel * full, columns, w);
-            for (int i = 0; i < cut->patch; i++)
+            if (cut->fly) copy(w, columns, width, out + c * KERNEL * KERNEL * width);
+            for (int i = 0; i < (cut->fly ? 0 : cut->patch); i++)
                 transform_row(g, cut->patch, i, w, columns, p->mm.k * width,
                               out + (i * cut->patch * p->mm.k + c) * width);
         }
-        out += cut->patch * cut->patch * p->mm.k * width;
+        out += veer_wino_weight_floats(cut) * p->mm.k * width;
     }
 }

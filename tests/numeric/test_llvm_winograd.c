@@ -1,5 +1,6 @@
 /* Winograd convolutions of the LLVM backend against the reference backend's, which add in double: F(2x2) and F(4x4),
- * odd sizes, all pads, channels that fill no vector, batches, what stands behind them, and conv_transpose. Results have
+ * weights packed or transformed on the fly, odd sizes, all pads, channels that fill no vector, batches, what stands
+ * behind them, and conv_transpose. Results have
  * guards around them, scratch is filled with NaN, and work items run in 1, 2, 3 and 8 shares, which must not change a
  * bit. */
 #include "api/lower.h"
@@ -23,7 +24,7 @@ static const uint32_t SEED = 5;
 
 typedef struct case_s {
     int64_t n, h, w, c, m, pads[4]; /* pads: above, left, below, right */
-    bool transposed, bias;
+    bool transposed, bias, fly;
     int program, tile;
     veer_graph_t *g;
     veer_func_t func;
@@ -120,7 +121,7 @@ static case_t *add_case(suite_t *s, case_t shape) {
     veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
     if (!veer_llvm_conv_ways(s->llvm, c->g, c->node, false, ways, reason, sizeof reason))
         fail_msg("declined: %s", reason);
-    check(veer_llvm_conv_emit(s->llvm, c->g, c->node, c->tile, &c->kernel));
+    check(veer_llvm_conv_emit(s->llvm, c->g, c->node, c->tile, c->fly, &c->kernel));
     return c;
 }
 
@@ -201,7 +202,7 @@ static void random_shapes(void **state) {
     suite_t *s = *state;
     for (int i = 0; i < 24; i++) {
         case_t c = random_shape(s);
-        c.tile = i % 2 ? 4 : 2, c.bias = i % 3 != 0;
+        c.tile = i % 2 ? 4 : 2, c.fly = i / 2 % 2, c.bias = i % 3 != 0;
         add_case(s, c);
     }
     run_all(s);
@@ -211,7 +212,7 @@ static void programs(void **state) {
     suite_t *s = *state;
     for (int i = 0; i < 2 * (PROGRAMS - 1); i++) {
         case_t c = random_shape(s);
-        c.tile = i % 2 ? 4 : 2, c.bias = i % 3 != 0, c.program = 1 + i / 2;
+        c.tile = i % 2 ? 4 : 2, c.fly = i / 2 % 2, c.bias = i % 3 != 0, c.program = 1 + i / 2;
         add_case(s, c);
     }
     run_all(s);
@@ -222,44 +223,54 @@ static void transposed(void **state) {
     suite_t *s = *state;
     for (int i = 0; i < 12; i++) {
         case_t c = random_shape(s);
-        c.tile = i % 2 ? 4 : 2, c.transposed = true, c.bias = i % 5 == 0, c.program = i % 4 == 3 ? 2 : 0;
+        c.tile = i % 2 ? 4 : 2, c.fly = i / 2 % 2, c.transposed = true, c.bias = i % 5 == 0,
+        c.program = i % 4 == 3 ? 2 : 0;
         add_case(s, c);
     }
     run_all(s);
 }
 
-/* Several groups of tiles, several panels of channels, weights that are fetched ahead; small images, whose tiles are
- * gathered over the batch. */
+/* Several groups of tiles, several panels of channels, several blocks of channels the last of which is short, weights
+ * that are fetched ahead; small images, whose tiles are gathered over the batch. */
 static void large_cases(void **state) {
+    static const case_t shapes[] = {
+        {.n = 1, .h = 33, .w = 30, .c = 96, .m = 130, .program = 3, .tile = 4},
+        {.n = 1, .h = 33, .w = 30, .c = 96, .m = 130, .program = 3, .tile = 2},
+        {.n = 16, .h = 8, .w = 8, .c = 64, .m = 64, .program = 1, .tile = 4},
+        {.n = 16, .h = 4, .w = 4, .c = 128, .m = 48, .program = 2, .tile = 4},
+        {.n = 1, .h = 16, .w = 16, .c = 512, .m = 70, .tile = 4},
+        {.n = 1, .h = 8, .w = 8, .c = 141, .m = 72, .tile = 4},
+        {.n = 1, .h = 7, .w = 9, .c = 101, .m = 33, .tile = 2},
+    };
     suite_t *s = *state;
-    case_t even = {.pads = {1, 1, 1, 1}, .bias = true, .tile = 4};
-    case_t c = even;
-    c.n = 1, c.h = 33, c.w = 30, c.c = 96, c.m = 130, c.program = 3;
-    add_case(s, c);
-    c.tile = 2;
-    add_case(s, c);
-    c = even, c.n = 16, c.h = c.w = 8, c.c = 64, c.m = 64, c.program = 1;
-    add_case(s, c);
-    c = even, c.n = 16, c.h = c.w = 4, c.c = 128, c.m = 48, c.program = 2;
-    add_case(s, c);
-    c = even, c.n = 1, c.h = c.w = 16, c.c = 512, c.m = 70;
-    add_case(s, c);
+    for (size_t i = 0; i < 2 * (sizeof shapes / sizeof *shapes); i++) {
+        case_t c = shapes[i / 2];
+        for (int k = 0; k < 4; k++) c.pads[k] = 1;
+        c.bias = true, c.fly = i % 2;
+        add_case(s, c);
+    }
     run_all(s);
 }
 
-/* Equal shapes share a kernel but not its weights; each tile size has its own. */
+/* Equal shapes share a kernel but not its weights; each way has its own, but weights that are not transformed are the
+ * same for both tiles. */
 static void kernels_are_shared(void **state) {
     suite_t *s = *state;
     case_t shape = {.n = 1, .h = 6, .w = 6, .c = 3, .m = 4, .pads = {1, 1, 1, 1}, .tile = 4};
     const case_t *a = add_case(s, shape), *b = add_case(s, shape);
     shape.tile = 2;
-    const case_t *other = add_case(s, shape);
+    const case_t *two = add_case(s, shape);
+    shape.fly = true;
+    const case_t *fly = add_case(s, shape);
     assert_int_equal(a->kernel.id, b->kernel.id);
     assert_ptr_not_equal(a->kernel.packed, b->kernel.packed);
-    assert_int_not_equal(a->kernel.id, other->kernel.id);
+    assert_int_not_equal(a->kernel.id, two->kernel.id);
+    assert_int_not_equal(two->kernel.id, fly->kernel.id);
     veer_llvm_kernel_t again;
-    check(veer_llvm_conv_emit(s->llvm, b->g, b->node, 4, &again));
+    check(veer_llvm_conv_emit(s->llvm, b->g, b->node, 4, false, &again));
     assert_ptr_equal(again.packed, b->kernel.packed);
+    check(veer_llvm_conv_emit(s->llvm, fly->g, fly->node, 4, true, &again));
+    assert_ptr_equal(again.packed, fly->kernel.packed);
     run_all(s);
 }
 
@@ -313,24 +324,53 @@ static void reasons(void **state) {
     }
 }
 
-/* Strict precision leaves 2x2, whose bound is near the direct method's; with a single channel not even that. Few tiles
- * with large weights are better off with small tiles, too. */
+/* Of the ways for a node the one with `tile` and `fly`; its index, -1: none. */
+static int find_way(const veer_llvm_conv_t *ways, int count, int tile, bool fly) {
+    for (int i = 0; i < count; i++)
+        if (ways[i].tile == tile && ways[i].fly == fly) return i;
+    return -1;
+}
+
+/* Strict precision leaves 2x2, whose bound is near the direct method's; with a single channel not even that, and with
+ * few of them only weights that were transformed in double. */
 static void choices(void **state) {
     suite_t *s = *state;
     veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
     char reason[256];
     veer_graph_t *g = parsed("f32[1,32,32,64]", WEIGHT("f32[64,64,3,3]"), CONV);
-    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), false, ways, reason, sizeof reason), 2);
-    assert_int_equal(ways[0].tile, 4);
-    assert_true(ways[0].gain > ways[1].gain && ways[1].gain > 1);
+    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), false, ways, reason, sizeof reason), 4);
+    assert_int_equal(find_way(ways, 4, 4, false), 0);
+    for (int i = 1; i < 4; i++) assert_true(ways[i - 1].gain >= ways[i].gain && ways[i].gain > 1);
+    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), true, ways, reason, sizeof reason), 2);
+    assert_true(find_way(ways, 2, 2, false) >= 0 && find_way(ways, 2, 2, true) >= 0);
+    veer_graph_destroy(g);
+    g = parsed("f32[1,8,8,2]", WEIGHT("f32[8,2,3,3]"), CONV);
     assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), true, ways, reason, sizeof reason), 1);
-    assert_int_equal(ways[0].tile, 2);
+    assert_int_equal(find_way(ways, 1, 2, false), 0);
     veer_graph_destroy(g);
     g = parsed("f32[1,8,8,1]", WEIGHT("f32[8,1,3,3]"), CONV);
     assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), true, ways, reason, sizeof reason), 0);
     assert_non_null(strstr(reason, "strict"));
     veer_graph_destroy(g);
     assert_true(veer_llvm_conv_amplification(2) == 8);
+}
+
+/* Where tiles are few, weights cost more than products: they are read as they are, and with them less memory is kept.
+ */
+static void few_tiles(void **state) {
+    suite_t *s = *state;
+    veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
+    veer_llvm_kernel_t fly, packed;
+    char reason[256];
+    veer_graph_t *g = parsed("f32[1,8,8,256]", WEIGHT("f32[256,256,3,3]"), CONV);
+    int count = veer_llvm_conv_ways(s->llvm, g, only_node(g), false, ways, reason, sizeof reason);
+    assert_int_equal(find_way(ways, count, 4, true), 0);
+    check(veer_llvm_conv_emit(s->llvm, g, only_node(g), 4, true, &fly));
+    check(veer_llvm_conv_emit(s->llvm, g, only_node(g), 4, false, &packed));
+    assert_int_equal(fly.packed_bytes, 256 * 256 * 9 * 4);
+    assert_int_equal(packed.packed_bytes, 4 * fly.packed_bytes);
+    check(veer_llvm_finish(s->llvm));
+    veer_graph_destroy(g);
 }
 
 /* What the plan says: the algorithm, as the precision allows. */
@@ -357,6 +397,7 @@ static int run_group(const char *name, const char *target) {
         cmocka_unit_test_setup_teardown(large_cases, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kernels_are_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(choices, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(few_tiles, set_up, tear_down),
         cmocka_unit_test(reasons),
         cmocka_unit_test(lowering),
     };
