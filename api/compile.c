@@ -22,7 +22,7 @@ static const char IMPORTED[] =
     "recognize-group-norm,recognize-attention,dce,raise-slice,dce";
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
                                 "transpose-matmul,hoist,cse,dce,"
-                                "fuse-attention,fuse-contraction,fuse,dce";
+                                "fuse-attention,fuse-contraction,fuse,dce,interleave";
 static const char PLAIN[] = "inline,gradient,dce";
 
 #if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN

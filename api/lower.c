@@ -1,5 +1,6 @@
 #include "api/lower.h"
 
+#include "api/overlap.h"
 #include "api/storage.h"
 #include "ir/builder.h"
 
@@ -30,6 +31,7 @@ typedef struct lower_s {
     veer_allocator_t allocator;
     veer_plan_t *plan;
     veer_storage_t storage;
+    veer_overlap_t overlap;
     veer_makers_t makers;
     veer_tuning_t *tuning;
     veer_choice_t *choices; /* by node id */
@@ -148,11 +150,13 @@ static veer_status_t add_kernel(lower_t *l, veer_node_t n, bool in_loop) {
     desc.origins = names;
     desc.origin_count = origins;
     desc.fn = veer_choice_function(&l->makers, c);
+    VEER_TRY(veer_overlap_add(&l->overlap, &l->storage, n, &desc.overlap));
     return veer_plan_add_call(l->plan, &desc);
 }
 
 static veer_status_t copy_value(lower_t *l, veer_buf_t dst, veer_value_t src, veer_phase_t phase) {
     size_t bytes = veer_type_bytes(veer_value_type(l->g, src));
+    veer_overlap_reset(&l->overlap);
     return bytes ? veer_plan_add_copy(l->plan, dst, veer_storage_of(&l->storage, src), bytes, phase) : veer_ok();
 }
 
@@ -169,6 +173,7 @@ static veer_status_t lower_loop(lower_t *l, veer_node_t loop, int level) {
     l->main_loop_seen |= main_loop;
     VEER_TRY(veer_plan_begin_loop(l->plan, veer_node_int(g, loop, "trip"),
                                   veer_storage_of(&l->storage, veer_region_arg(g, body, 0)), main_loop));
+    veer_overlap_reset(&l->overlap);
     VEER_TRY(lower_region(l, body, level + 1));
     /* Stacked rows first: they may be views of carried values that the copies below overwrite. */
     for (int i = carried; i < veer_node_out_count(g, loop); i++) {
@@ -183,6 +188,7 @@ static veer_status_t lower_loop(lower_t *l, veer_node_t loop, int level) {
         if (!veer_value_eq(next, arg))
             VEER_TRY(copy_value(l, veer_storage_of(&l->storage, arg), next, VEER_PHASE_STEP));
     }
+    veer_overlap_reset(&l->overlap);
     return veer_plan_end_loop(l->plan);
 }
 
@@ -251,6 +257,7 @@ veer_status_t veer_lower(veer_graph_t *g, veer_func_t func, const veer_lower_opt
     veer_status_t status = veer_plan_create(allocator, &l.plan);
     if (!status) status = veer_status_where(lower(&l, func, options, cache), "lowering @%s", veer_func_name(g, func));
     veer_storage_deinit(&l.storage);
+    veer_overlap_deinit(&l.overlap, allocator);
     veer_free(allocator, l.choices);
     veer_tuning_destroy(l.tuning);
     veer_cache_close(cache);

@@ -148,6 +148,15 @@ bool veer_storage_needs_copy(const veer_storage_t *s, veer_value_t result, int i
     return buf.kind != VEER_BUF_OUTPUT || buf.at != index || buf.offset_bytes;
 }
 
+veer_span_t veer_storage_span(const veer_storage_t *s, veer_value_t v) {
+    veer_value_t root = s->items[v.i].root;
+    veer_buf_t buf = s->bufs[root.i];
+    if (buf.kind == VEER_BUF_ARENA)
+        return (veer_span_t){buf.kind, buf.at, buf.at + (int64_t)s->items[root.i].size_bytes};
+    if (buf.kind == VEER_BUF_OUTPUT) return (veer_span_t){buf.kind, buf.at, buf.at + 1};
+    return (veer_span_t){.kind = VEER_BUF_NONE};
+}
+
 /* A result is computed in the caller's buffer where its owner is as large and no other result is there already. */
 static void place_results(veer_storage_t *s, veer_region_t body) {
     for (int i = 0; i < veer_region_result_count(s->g, body); i++) {
@@ -161,6 +170,9 @@ static void place_results(veer_storage_t *s, veer_region_t body) {
     }
 }
 
+/* Calls near each other run side by side where their memory allows it, so it is not given away at once. */
+enum { RESPITE = 3 };
+
 static veer_status_t place(veer_storage_t *s) {
     uint32_t limit = veer_graph_value_limit(s->g);
     veer_lifetime_t *lives = veer_alloc_array(s->allocator, limit, sizeof *lives);
@@ -172,7 +184,7 @@ static veer_status_t place(veer_storage_t *s) {
         const item_t *item = &s->items[i];
         if (!item->size_bytes) continue;
         ids[count] = i;
-        lives[count++] = (veer_lifetime_t){item->size_bytes, item->first, item->last};
+        lives[count++] = (veer_lifetime_t){item->size_bytes, item->first, item->last + RESPITE};
     }
     if (!status) status = veer_memory_plan(lives, count, s->allocator, offsets, &s->arena_bytes);
     for (int i = 0; !status && i < count; i++) s->bufs[ids[i]].at = (int64_t)offsets[i];

@@ -31,6 +31,13 @@ void veer_storage_deinit(veer_storage_t *s);
 static inline veer_buf_t veer_storage_of(const veer_storage_t *s, veer_value_t v) {
     return s->bufs[v.i];
 }
+/* What a value's memory is part of: the whole buffer that it looks into. Buffers of one kind with common bytes may be
+ * each other's; constants and inputs are never written. */
+typedef struct veer_span_s {
+    veer_buf_kind_t kind;
+    int64_t begin, end;
+} veer_span_t;
+veer_span_t veer_storage_span(const veer_storage_t *s, veer_value_t v);
 /* True where the value must be copied to output `index` at the end: it was not placed there. */
 bool veer_storage_needs_copy(const veer_storage_t *s, veer_value_t result, int index);
 #endif

@@ -4,12 +4,15 @@
  * allocated while running.
  *
  *  1. All threads take the same way through the plan: what decides it is the same for all, or decided while they wait.
- *  2. They meet between two calls, unless both are done by the first thread alone.
- *  3. A thread that fails does nothing more until they meet; there the run ends for all. */
+ *  2. A call begins once the calls before it are done, but for the last few that it need not wait for (`overlap`).
+ *     Around a loop, and between its iterations, all meet.
+ *  3. Behind a call that failed nothing is begun; what is before it is done by all, so of several failures the earliest
+ *     tells. */
 #include "runtime/plan_internal.h"
 #include "runtime/share.h"
 #include "runtime/team.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
@@ -25,9 +28,8 @@ typedef struct worker_s {
     void **ptrs; /* of the call under way */
     char *scratch;
     int64_t index[MAX_LEVELS];
-    enum { CLEAN, ALONE, SHARED } since; /* what was done since all met */
-    uint64_t turn;                       /* calls shared out so far */
-    int failed_at, result;               /* the call that failed here, -1: none */
+    uint64_t turn, done;   /* calls begun; all up to this one are done */
+    int failed_at, result; /* the call that failed here, -1: none */
 } worker_t;
 
 struct veer_exec_s {
@@ -37,13 +39,15 @@ struct veer_exec_s {
     void **outputs;
     int *next_streams; /* by call */
     worker_t *workers;
-    veer_part_t *parts; /* one per worker */
-    void **ptrs;        /* most_bufs per thread */
-    char *scratch;      /* plan->scratch_bytes per thread */
-    int room;           /* threads that the three above suffice for */
+    veer_board_word_t *parts; /* VEER_BOARD_TURNS per worker */
+    void **ptrs;              /* most_bufs per thread */
+    char *scratch;            /* plan->scratch_bytes per thread */
+    int room;                 /* threads that the three above suffice for */
     /* of the run under way */
     const veer_run_options_t *options;
     veer_barrier_t barrier;
+    veer_board_t board;
+    atomic_int failed_at; /* the earliest call that failed, INT_MAX: none */
     double start_seconds;
     int64_t steps_done, steps;
     bool interrupted; /* by the progress callback */
@@ -130,24 +134,43 @@ static char *resolve(const worker_t *w, const veer_buf_t *buf) {
     return base + buf->offset_bytes + buf->step_bytes * w->index[buf->level];
 }
 
-/* ---- meeting ---- */
+/* ---- meeting and waiting ---- */
 
 static void decide(void *user) {
     veer_exec_t *exec = user;
-    for (int i = 0; i < exec->workers[0].team; i++) exec->stop |= exec->workers[i].failed_at >= 0;
-    exec->stop |= exec->interrupted;
+    exec->stop |= atomic_load(&exec->failed_at) != INT_MAX || exec->interrupted;
 }
 
-/* False where the run ends here. */
-static bool meet(worker_t *w) {
-    w->since = CLEAN;
-    veer_barrier_wait(&w->exec->barrier, decide, w->exec);
+/* `last` calls `decide`. False where the run ends here. */
+static bool meet_at(worker_t *w, void (*last)(void *), void *user) {
+    veer_barrier_wait(&w->exec->barrier, last, user);
+    w->done = w->turn;
     return !w->exec->stop;
 }
+static bool meet(worker_t *w) {
+    return meet_at(w, decide, w->exec);
+}
 
-/* Before a call, or before what needs all calls done. */
-static bool meet_before(worker_t *w, bool shared) {
-    return w->since == CLEAN || (w->since == ALONE && !shared) || meet(w);
+typedef struct need_s {
+    worker_t *w;
+    uint64_t turn; /* this one and all before it */
+    int call;      /* that needs them */
+} need_t;
+
+static bool is_ready(void *user) {
+    const need_t *n = user;
+    worker_t *w = n->w;
+    while (w->done < n->turn && veer_board_is_done(&w->exec->board, w->done + 1)) w->done++;
+    return w->done >= n->turn || atomic_load(&w->exec->failed_at) < n->call;
+}
+
+/* Before turn `w->turn + 1`. False where nothing more is to be begun. */
+static bool wait_before(worker_t *w, int at) {
+    int overlap = w->exec->plan->calls[at].overlap, most = VEER_BOARD_TURNS - 1;
+    uint64_t back = (uint64_t)(overlap < most ? overlap : most);
+    need_t need = {w, w->turn > back ? w->turn - back : 0, at};
+    if (!is_ready(&need)) veer_barrier_until(&w->exec->barrier, is_ready, &need);
+    return atomic_load(&w->exec->failed_at) >= at;
 }
 
 /* ---- calls ---- */
@@ -187,38 +210,43 @@ static const void *next_stream(const worker_t *w, int at) {
     return item < items ? stream_at(call, item) : NULL;
 }
 
-static void run_items(worker_t *w, const veer_call_t *call, int at, veer_range_t items) {
+static int run_items(worker_t *w, const veer_call_t *call, int at, const veer_range_t *items) {
+    if (call->info.kind == VEER_CALL_COPY) {
+        memmove(w->ptrs[0], w->ptrs[1], call->copy_bytes);
+        return VEER_KERNEL_OK;
+    }
     veer_kernel_args_t args = {.buf = w->ptrs,
                                .params = call->params,
-                               .begin = items.begin,
-                               .end = items.end,
+                               .begin = items->begin,
+                               .end = items->end,
                                .scratch = w->scratch,
                                .thread = w->me,
                                .threads = w->team,
-                               .continues = items.continues};
-    args.next = items.is_last || !call->stream.data ? next_stream(w, at) : stream_at(call, items.end);
-    int result = call->fn(&args);
-    if (result) w->failed_at = at, w->result = result;
+                               .continues = items->continues};
+    args.next = items->is_last || !call->stream.data ? next_stream(w, at) : stream_at(call, items->end);
+    return call->fn(&args);
 }
 
-static void run_kernel(worker_t *w, const veer_call_t *call, int at, bool shared) {
-    for (int i = 0; i < call->buf_count; i++) w->ptrs[i] = resolve(w, &call->bufs[i]);
-    if (!shared) {
-        run_items(w, call, at, (veer_range_t){.end = call->info.work_items, .is_last = true});
-        return;
+static void note_failure(worker_t *w, int at, int result) {
+    w->failed_at = at, w->result = result;
+    int first = atomic_load(&w->exec->failed_at);
+    while (at < first && !atomic_compare_exchange_weak(&w->exec->failed_at, &first, at)) continue;
+    veer_barrier_wake(&w->exec->barrier);
+}
+
+static void run_call(worker_t *w, const veer_call_t *call, int at) {
+    if (!wait_before(w, at)) return;
+    bool shared = is_shared(call);
+    veer_share_t share = {++w->turn, call->info.work_items, shared ? least_items(call) : call->info.work_items,
+                          !shared};
+    bool resolved = false;
+    for (veer_range_t items = {0}; veer_board_take(&w->exec->board, &share, w->me, &items);) {
+        for (int i = 0; !resolved && i < call->buf_count; i++) w->ptrs[i] = resolve(w, &call->bufs[i]);
+        resolved = true;
+        int result = run_items(w, call, at, &items);
+        if (result && w->failed_at < 0) note_failure(w, at, result);
+        if (veer_board_finish(&w->exec->board, &share, &items)) veer_barrier_wake(&w->exec->barrier);
     }
-    veer_share_t share = {w->exec->parts, w->team, w->turn, call->info.work_items, least_items(call)};
-    veer_range_t items = {0};
-    while (w->failed_at < 0 && veer_share_take(&share, w->me, &items)) run_items(w, call, at, items);
-}
-
-static void run_call(worker_t *w, const veer_call_t *call, int at, bool shared) {
-    w->turn += shared;
-    if (w->failed_at >= 0 || (!shared && w->me > 0)) return;
-    if (call->info.kind == VEER_CALL_COPY)
-        memmove(resolve(w, &call->bufs[0]), resolve(w, &call->bufs[1]), call->copy_bytes);
-    else
-        run_kernel(w, call, at, shared);
 }
 
 static bool run_calls(worker_t *w, int first, int end, int level);
@@ -234,39 +262,55 @@ static bool report(worker_t *w, int64_t done, int64_t trip) {
     return meet(w);
 }
 
+typedef struct iteration_s {
+    worker_t *w;
+    const veer_call_t *loop;
+    int64_t i;
+} iteration_t;
+
+static void begin_iteration(void *user) {
+    iteration_t *it = user;
+    decide(it->w->exec);
+    memcpy(resolve(it->w, &it->loop->bufs[0]), &it->i, sizeof it->i);
+}
+
 static bool run_loop(worker_t *w, int at, int level) {
     const veer_call_t *loop = &w->exec->plan->calls[at];
     const veer_run_options_t *o = w->exec->options;
     int64_t trip = loop->trip;
     if (loop->main_loop && o->steps > 0 && o->steps < trip) trip = o->steps;
     for (int64_t i = 0; i < trip; i++) {
-        if (!meet_before(w, true)) return false;
         w->index[level] = i;
-        if (w->me == 0) memcpy(resolve(w, &loop->bufs[0]), &i, sizeof i);
-        w->since = ALONE;
+        if (!meet_at(w, begin_iteration, &(iteration_t){w, loop, i})) return false;
         if (!run_calls(w, at + 1, loop->body_end, level + 1)) return false;
         if (!loop->main_loop || !o->progress) continue;
-        if (!meet_before(w, true) || !report(w, i + 1, trip)) return false;
+        if (!meet(w) || !report(w, i + 1, trip)) return false;
     }
     w->index[level] = 0;
+    return meet(w);
+}
+
+/* Times are of calls that nothing overlaps. */
+static bool run_timed(worker_t *w, const veer_call_t *call, int at, double *seconds) {
+    if (!meet(w)) return false;
+    double start = now_seconds();
+    run_call(w, call, at);
+    if (!meet(w)) return false;
+    if (w->me == 0) *seconds += now_seconds() - start;
     return true;
 }
 
 static bool run_calls(worker_t *w, int first, int end, int level) {
-    double *seconds = w->exec->options->call_seconds, start = 0;
+    double *seconds = w->exec->options->call_seconds;
     for (int at = first; at < end;) {
         const veer_call_t *call = &w->exec->plan->calls[at];
-        bool is_loop = call->info.kind == VEER_CALL_LOOP, shared = is_shared(call);
-        if (!is_loop && !meet_before(w, shared || seconds)) return false;
-        if (seconds) start = now_seconds();
+        bool is_loop = call->info.kind == VEER_CALL_LOOP, is_far = (w->turn + 1) % VEER_BOARD_APART == 0;
+        double start = seconds ? now_seconds() : 0;
+        if (is_far && !meet(w)) return false;
         if (is_loop && !run_loop(w, at, level)) return false;
-        if (!is_loop) {
-            run_call(w, call, at, shared);
-            if (shared || w->since == CLEAN) w->since = shared ? SHARED : ALONE;
-        }
-        /* Times are of calls that nothing overlaps. */
-        if (seconds && !meet(w)) return false;
-        if (seconds && w->me == 0) seconds[at] += now_seconds() - start;
+        if (is_loop && seconds && w->me == 0) seconds[at] += now_seconds() - start;
+        if (!is_loop && seconds && !run_timed(w, call, at, &seconds[at])) return false;
+        if (!is_loop && !seconds) run_call(w, call, at);
         at = is_loop ? call->body_end : at + 1;
     }
     return true;
@@ -326,7 +370,7 @@ static veer_status_t reserve_workers(veer_exec_t *exec, int threads) {
     size_t bufs;
     if (!veer_size_mul((size_t)threads, (size_t)exec->plan->most_bufs + 1, &bufs)) return veer_out_of_memory();
     exec->workers = veer_alloc_array(a, (size_t)threads, sizeof *exec->workers);
-    exec->parts = veer_alloc_array(a, (size_t)threads, sizeof *exec->parts);
+    exec->parts = veer_alloc_array(a, (size_t)threads, VEER_BOARD_TURNS * sizeof *exec->parts);
     exec->ptrs = veer_alloc_array(a, bufs, sizeof *exec->ptrs);
     if (exec->plan->scratch_bytes) exec->scratch = veer_alloc_array(a, (size_t)threads, exec->plan->scratch_bytes);
     if (!exec->workers || !exec->parts || !exec->ptrs || (exec->plan->scratch_bytes && !exec->scratch)) {
@@ -339,7 +383,6 @@ static veer_status_t reserve_workers(veer_exec_t *exec, int threads) {
 
 static void init_worker(veer_exec_t *exec, int me, int team) {
     worker_t *w = &exec->workers[me];
-    veer_part_init(&exec->parts[me]);
     *w = (worker_t){.exec = exec, .me = me, .team = team, .failed_at = -1};
     w->ptrs = exec->ptrs + (size_t)me * ((size_t)exec->plan->most_bufs + 1);
     w->scratch = exec->scratch ? exec->scratch + (size_t)me * exec->plan->scratch_bytes : NULL;
@@ -352,6 +395,7 @@ veer_status_t veer_exec_run(veer_exec_t *exec, const veer_run_options_t *options
     VEER_TRY(reserve_workers(exec, threads));
     exec->options = options;
     exec->interrupted = exec->stop = false;
+    atomic_init(&exec->failed_at, INT_MAX);
     exec->start_seconds = now_seconds();
 #pragma omp parallel num_threads(threads)
     {
@@ -359,10 +403,12 @@ veer_status_t veer_exec_run(veer_exec_t *exec, const veer_run_options_t *options
         int me = omp_get_thread_num(), team = omp_get_num_threads();
         init_worker(exec, me, team);
 #pragma omp master
-        veer_barrier_init(&exec->barrier, team, team > omp_get_num_procs());
+        {
+            veer_barrier_init(&exec->barrier, team, team > omp_get_num_procs());
+            veer_board_init(&exec->board, team, exec->parts);
+        }
 #pragma omp barrier
-        worker_t *w = &exec->workers[me];
-        if (run_calls(w, 0, exec->plan->call_count, 0)) meet_before(w, true);
+        run_calls(&exec->workers[me], 0, exec->plan->call_count, 0);
     }
     return outcome(exec);
 }

@@ -98,7 +98,8 @@ veer_status_t veer_plan_add_call(veer_plan_t *plan, const veer_call_desc_t *desc
                         .params = desc->params,
                         .buf_count = desc->buf_count,
                         .scratch_bytes = (desc->scratch_bytes + 63) & ~(size_t)63,
-                        .stream = desc->stream};
+                        .stream = desc->stream,
+                        .overlap = desc->overlap};
     if (!origins || !call.info.name || !call.info.backend || !call.info.reason) return veer_out_of_memory();
     for (int i = 0; i < desc->origin_count; i++)
         if (!(origins[i] = veer_arena_strdup(arena, desc->origins[i]))) return veer_out_of_memory();

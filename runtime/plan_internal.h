@@ -13,6 +13,7 @@ typedef struct veer_call_s {
     int buf_count;
     size_t scratch_bytes;
     veer_stream_t stream;
+    int overlap;
     size_t copy_bytes;
     int64_t trip;
     bool main_loop;

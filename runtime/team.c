@@ -23,33 +23,53 @@ static void pause_briefly(void) {
 void veer_barrier_init(veer_barrier_t *barrier, int team, int crowded) {
     atomic_init(&barrier->arrived, 0);
     atomic_init(&barrier->generation, 0);
+    atomic_init(&barrier->news, 0);
     atomic_init(&barrier->sleepers, 0);
     atomic_init(&barrier->spins, crowded ? 0 : MOST_SPINS);
     barrier->team = (unsigned)team;
     barrier->crowded = crowded;
 }
 
-static void sleep_until_changed(veer_barrier_t *b, unsigned generation) {
-    /* The order of both sides is that of all threads: either the last one sees the sleeper, or the kernel sees the new
-     * generation and does not let it sleep. */
+static void sleep_until(veer_barrier_t *b, bool (*came)(void *), void *user) {
+    /* The order of both sides is that of all threads: either who brings the news sees the sleeper, or the sleeper sees
+     * what it waits for or that `news` changed, and the kernel does not let it sleep. */
     atomic_fetch_add(&b->sleepers, 1);
-    while (atomic_load(&b->generation) == generation)
-        syscall(SYS_futex, &b->generation, FUTEX_WAIT_PRIVATE, generation, NULL, NULL, 0);
+    for (;;) {
+        unsigned news = atomic_load(&b->news);
+        if (came(user)) break;
+        syscall(SYS_futex, &b->news, FUTEX_WAIT_PRIVATE, news, NULL, NULL, 0);
+    }
     atomic_fetch_sub(&b->sleepers, 1);
 }
 
-static void wait_for_others(veer_barrier_t *b, unsigned generation) {
+void veer_barrier_until(veer_barrier_t *b, bool (*came)(void *), void *user) {
     unsigned spins = atomic_load_explicit(&b->spins, memory_order_relaxed), next = spins + spins / RECOVERY;
-    bool came = false;
-    for (unsigned i = 0; i < spins && !came; i++) {
-        came = atomic_load_explicit(&b->generation, memory_order_acquire) != generation;
-        if (!came) pause_briefly();
+    for (unsigned i = 0; i < spins; i++) {
+        if (came(user)) {
+            if (i && !b->crowded && next <= MOST_SPINS) atomic_store_explicit(&b->spins, next, memory_order_relaxed);
+            return;
+        }
+        pause_briefly();
     }
-    if (!came) {
-        sleep_until_changed(b, generation);
-        next = spins / 2 > LEAST_SPINS ? spins / 2 : LEAST_SPINS;
-    }
-    if (!b->crowded && next <= MOST_SPINS) atomic_store_explicit(&b->spins, next, memory_order_relaxed);
+    sleep_until(b, came, user);
+    next = spins / 2 > LEAST_SPINS ? spins / 2 : LEAST_SPINS;
+    if (!b->crowded) atomic_store_explicit(&b->spins, next, memory_order_relaxed);
+}
+
+void veer_barrier_wake(veer_barrier_t *b) {
+    if (!atomic_load(&b->sleepers)) return;
+    atomic_fetch_add(&b->news, 1);
+    syscall(SYS_futex, &b->news, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+typedef struct passage_s {
+    const veer_barrier_t *barrier;
+    unsigned generation;
+} passage_t;
+
+static bool is_open(void *user) {
+    const passage_t *p = user;
+    return atomic_load(&p->barrier->generation) != p->generation;
 }
 
 void veer_barrier_wait(veer_barrier_t *b, void (*last)(void *), void *user) {
@@ -59,11 +79,11 @@ void veer_barrier_wait(veer_barrier_t *b, void (*last)(void *), void *user) {
     }
     unsigned generation = atomic_load_explicit(&b->generation, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) + 1 < b->team) {
-        wait_for_others(b, generation);
+        veer_barrier_until(b, is_open, &(passage_t){b, generation});
         return;
     }
     if (last) last(user);
     atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
     atomic_store(&b->generation, generation + 1);
-    if (atomic_load(&b->sleepers)) syscall(SYS_futex, &b->generation, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    veer_barrier_wake(b);
 }

@@ -166,7 +166,7 @@ static veer_status_t near(const tensors_t *got, const tensors_t *want, const ten
 }
 
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
-                                "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,fuse,dce";
+                                "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,fuse,dce,interleave";
 
 static veer_status_t check_seed(uint64_t seed) {
     tensors_t want = {.count = 0}, moved = {.count = 0}, got[6] = {{.count = 0}};

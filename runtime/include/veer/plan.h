@@ -43,8 +43,8 @@ typedef enum veer_kernel_result_e {
     VEER_KERNEL_RESULT_COUNT
 } veer_kernel_result_t;
 
-/* Does work items [begin, end); called by each thread of an OpenMP team, as often as there are items left. Each item's result must
- * not depend on how items are shared out. Also the signature of LLVM-compiled kernels (i32 (ptr)). */
+/* Does work items [begin, end); called by each thread of an OpenMP team, as often as there are items left. Each item's
+ * result must not depend on how items are shared out. Also the signature of LLVM-compiled kernels (i32 (ptr)). */
 typedef int (*veer_kernel_fn)(const veer_kernel_args_t *args);
 
 /* ---- buffers ---- */
@@ -98,6 +98,8 @@ typedef struct veer_call_desc_s {
     size_t scratch_bytes; /* per thread */
     double flops, bytes;  /* per execution, for the profile */
     veer_stream_t stream;
+    int overlap; /* so many calls right before this one it need not wait for: they neither write what it reads or
+                  * writes, nor read what it writes */
     const char *const *origins; /* ONNX node names, copied */
     int origin_count;
 } veer_call_desc_t;
