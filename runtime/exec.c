@@ -48,7 +48,7 @@ struct veer_exec_s {
     veer_barrier_t barrier;
     veer_board_t board;
     atomic_int failed_at; /* the earliest call that failed, INT_MAX: none */
-    double start_seconds;
+    double start_seconds, call_start;
     int64_t steps_done, steps;
     bool interrupted; /* by the progress callback */
     bool stop;        /* written while all wait, read when they go on */
@@ -290,14 +290,28 @@ static bool run_loop(worker_t *w, int at, int level) {
     return meet(w);
 }
 
-/* Times are of calls that nothing overlaps. */
+typedef struct timing_s {
+    veer_exec_t *exec;
+    double *seconds;
+} timing_t;
+
+static void start_clock(void *user) {
+    timing_t *t = user;
+    decide(t->exec);
+    t->exec->call_start = now_seconds();
+}
+static void stop_clock(void *user) {
+    timing_t *t = user;
+    decide(t->exec);
+    *t->seconds += now_seconds() - t->exec->call_start;
+}
+
+/* Times are of calls that nothing overlaps, from the moment that all are there: who leaves first may do it all. */
 static bool run_timed(worker_t *w, const veer_call_t *call, int at, double *seconds) {
-    if (!meet(w)) return false;
-    double start = now_seconds();
+    timing_t t = {w->exec, seconds};
+    if (!meet_at(w, start_clock, &t)) return false;
     run_call(w, call, at);
-    if (!meet(w)) return false;
-    if (w->me == 0) *seconds += now_seconds() - start;
-    return true;
+    return meet_at(w, stop_clock, &t);
 }
 
 static bool run_calls(worker_t *w, int first, int end, int level) {
