@@ -62,21 +62,52 @@ static veer_value_t mask_of(veer_onnx_node_t *n, const veer_type_t *q, const vee
     return mask.i ? veer_add(n->b, mask, order) : order;
 }
 
+/* Whether every row of a mask that is known lets at least one key through. */
+static bool is_open(const veer_onnx_node_t *n, veer_value_t mask) {
+    veer_type_t type = veer_onnx_type(n, mask);
+    const void *data = veer_onnx_ok(n) ? veer_value_const_data(n->b->graph, mask) : NULL;
+    int64_t columns = type.rank ? type.dims[type.rank - 1] : 1, count = veer_type_count(&type);
+    for (int64_t i = 0; data && columns > 0 && i < count; i += columns) {
+        int64_t j = 0;
+        while (j < columns && veer_onnx_element(&type, data, i + j) == -(double)INFINITY) j++;
+        if (j == columns) return false;
+    }
+    return data != NULL;
+}
+
+/* A query that sees no key gives zeros instead of 0 / 0: [..., L, 1], true for the others. The mask of such a row is
+ * taken away, so that nothing that is computed from it is NaN, in gradients neither. */
+static veer_value_t open_rows(veer_onnx_node_t *n, veer_value_t *mask) {
+    veer_type_t type = veer_onnx_type(n, *mask);
+    if (!veer_onnx_has_in(n, 3) || !veer_onnx_ok(n) || type.rank < 1 || is_open(n, *mask)) return VEER_NO_VALUE;
+    int64_t last = type.rank - 1;
+    veer_value_t most = veer_reduce(n->b, VEER_OP_REDUCE_MAX, *mask, &last, 1, true);
+    veer_value_t open = veer_not(n->b, veer_equal(n->b, most, veer_const_scalar(n->b, type.dtype, -(double)INFINITY)));
+    *mask = veer_where(n->b, open, *mask, veer_const_scalar(n->b, type.dtype, 0));
+    return open;
+}
+
+static veer_value_t zero_unless(veer_onnx_node_t *n, veer_value_t open, veer_value_t x) {
+    veer_dtype_t dtype = veer_onnx_type(n, x).dtype;
+    return open.i && veer_onnx_ok(n) ? veer_where(n->b, open, x, veer_const_scalar(n->b, dtype, 0)) : x;
+}
+
 /* Step by step, for what the operator of the IR does not give: scores between -softcap and softcap, and the scores at
- * one of four places as an output. In ONNX's order: the mask first, then the cap. */
+ * one of four places as an output. In ONNX's order: the cap first, so that a mask of -inf stays one. (Its text of
+ * operator set 23 had the mask first when it appeared, and was corrected in place.) */
 static veer_value_t spelled_out(veer_onnx_node_t *n, veer_value_t q, veer_value_t k, veer_value_t v, veer_value_t mask,
-                                double scale) {
+                                veer_value_t open, double scale) {
     veer_builder_t *b = n->b;
     double cap = veer_onnx_attr_float(n, "softcap", 0);
     int64_t mode = veer_onnx_attr_int(n, "qk_matmul_output_mode", 0);
     veer_value_t s = veer_mul_c(b, veer_matmul(b, q, k, false, true), scale);
     if (mode == 0) n->out[3] = s;
-    if (mask.i) s = veer_add(b, s, mask);
-    if (mode == 1) n->out[3] = s;
     if (cap != 0) s = veer_mul_c(b, veer_tanh(b, veer_mul_c(b, s, 1 / cap)), cap);
+    if (mode == 1) n->out[3] = s;
+    if (mask.i) s = veer_add(b, s, mask);
     if (mode == 2) n->out[3] = s;
     s = veer_build(b, VEER_OP_SOFTMAX, &s, 1, VEER_ATTRS(VEER_INT("axis", 3)));
-    if (mode == 3) n->out[3] = s;
+    if (mode == 3) n->out[3] = zero_unless(n, open, s);
     if (veer_onnx_ok(n) && !n->out[3].i)
         veer_onnx_fail(n, VEER_ERR_FILE, "qk_matmul_output_mode is %lld, expected 0 to 3", (long long)mode);
     return veer_matmul(b, s, v, false, false);
@@ -94,13 +125,14 @@ void veer_onnx_attention(veer_onnx_node_t *n) {
     if (!veer_onnx_ok(n)) return;
     double scale = veer_onnx_attr_float(n, "scale", 1 / sqrt((double)(tq.dims[3] > 0 ? tq.dims[3] : 1)));
     int64_t past = veer_onnx_has_in(n, 4) ? veer_onnx_in_type(n, 4).dims[2] : 0;
-    veer_value_t mask = mask_of(n, &tq, &tk, past);
+    veer_value_t mask = mask_of(n, &tq, &tk, past), open = open_rows(n, &mask);
     n->out[1] = k;
     n->out[2] = v;
     k = repeat_heads(n, k, tq.dims[1]), v = repeat_heads(n, v, tq.dims[1]);
     veer_value_t y =
         whole ? veer_build(n->b, VEER_OP_ATTENTION, VEER_IN(q, k, v, mask), VEER_ATTRS(VEER_FLOAT("scale", scale)))
-              : spelled_out(n, q, k, v, mask, scale);
+              : spelled_out(n, q, k, v, mask, open, scale);
+    y = zero_unless(n, open, y);
     veer_type_t t = veer_onnx_type(n, y);
     if (merged && veer_onnx_ok(n)) {
         y = veer_transpose(n->b, y, (int64_t[]){0, 2, 1, 3});

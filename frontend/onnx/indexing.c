@@ -136,7 +136,8 @@ void veer_onnx_scatter_nd(veer_onnx_node_t *n) {
 
 /* ---- by comparison ---- */
 
-/* where(indices == 0 .. depth-1, on, off), the new axis at `axis`. */
+/* where(indices == 0 .. depth-1, on, off), the new axis at `axis`. Since operator set 11 negative indices count from
+ * the end, before they are as far outside as any. */
 void veer_onnx_one_hot(veer_onnx_node_t *n) {
     veer_type_t x = veer_onnx_in_type(n, 0), values = veer_onnx_in_type(n, 2), shape = {.dtype = x.dtype};
     int64_t depth = (int64_t)veer_onnx_in_double(n, 1, "depth", 0), iota_dims[VEER_MAX_RANK];
@@ -156,7 +157,8 @@ void veer_onnx_one_hot(veer_onnx_node_t *n) {
         shape.dims[i] = i == axis ? 1 : x.dims[i < axis ? i : i - 1];
         iota_dims[i] = i == axis ? depth : 1;
     }
-    veer_value_t at = from_start(n, veer_cast(n->b, n->in[0], VEER_DTYPE_I64), depth);
+    veer_value_t at = veer_cast(n->b, n->in[0], VEER_DTYPE_I64);
+    if (n->opset >= 11) at = from_start(n, at, depth);
     veer_value_t hit = veer_equal(n->b, veer_reshape(n->b, at, shape.rank, shape.dims),
                                   veer_const(n->b, veer_type_make(VEER_DTYPE_I64, shape.rank, iota_dims), iota));
     veer_value_t off = veer_reshape(n->b, veer_slice_axis(n->b, n->in[2], 0, 0, 1, 1), 0, NULL);
