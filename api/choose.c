@@ -45,6 +45,7 @@ static void take_llvm(veer_choice_t *c, veer_maker_t maker, const veer_llvm_kern
     *c = (veer_choice_t){.by = maker,
                          .llvm_id = k->id,
                          .packed = k->packed,
+                         .packed_bytes = k->packed_bytes,
                          .packed_buf = k->packed_buf,
                          .desc = {.backend = "llvm",
                                   .stream = k->stream,
@@ -279,6 +280,14 @@ veer_kernel_fn veer_choice_function(const veer_makers_t *m, const veer_choice_t 
 #endif
     (void)m;
     return choice->desc.fn;
+}
+
+const void *veer_choice_constant(const veer_choice_t *choice, int i, size_t *out_bytes) {
+#ifdef VEER_WITH_ONEDNN
+    if (choice->by == VEER_MAKER_ONEDNN) return veer_onednn_constant(choice->desc.params, i, out_bytes);
+#endif
+    *out_bytes = choice->packed_bytes;
+    return i == 0 ? choice->packed : NULL;
 }
 
 /* ---- choice ---- */

@@ -59,6 +59,7 @@ typedef struct veer_choice_s {
     veer_maker_t by;
     int llvm_id;
     const void *packed; /* takes the place of buffer `packed_buf`; NULL: none */
+    size_t packed_bytes;
     int packed_buf;
     veer_call_desc_t desc; /* backend, params, work_items, scratch, flops, bytes; fn unless it is LLVM's */
     const char *reason;    /* the plan's */
@@ -74,6 +75,8 @@ VEER_MUST_USE veer_status_t veer_maker_emit(veer_makers_t *makers, veer_maker_t 
 /* `first`: asked before the others; VEER_MAKER_NONE: nobody. `why_first` goes into the reason. */
 VEER_MUST_USE veer_status_t veer_choose(veer_makers_t *makers, const veer_graph_t *g, veer_node_t n, veer_maker_t first,
                                         const char *why_first, veer_choice_t *out);
+/* The i-th constant that it reads in a format of its own; NULL: there are no more. Borrowed. */
+const void *veer_choice_constant(const veer_choice_t *choice, int i, size_t *out_bytes);
 /* After veer_makers_finish. */
 veer_kernel_fn veer_choice_function(const veer_makers_t *makers, const veer_choice_t *choice);
 

@@ -14,6 +14,8 @@ enum { REASON_BYTES = 512, WHY_BYTES = 160, MACHINE_BYTES = 8192, ALIGNMENT = 64
 static const double ENOUGH_SECONDS = 0.2;
 /* More than second caches hold, less than takes long to read. */
 static const size_t OTHER_BYTES = 8 << 20;
+/* A step's constants that no cache keeps until the next step. */
+static const size_t LARGE_BYTES = 32 << 20;
 /* Makers come first in their order unless another one is faster by more than noise. */
 static const double WORTH = 0.97;
 
@@ -33,6 +35,8 @@ struct veer_tuning_s {
     const veer_graph_t *g;
     const veer_makers_t *makers;
     veer_cache_t *cache;
+    size_t constant_bytes; /* that the nodes in loops read */
+    bool is_large;         /* constants of the step are in no cache when their turn comes */
     char machine[MACHINE_BYTES];
     subject_t *subjects;
     int count;
@@ -98,12 +102,22 @@ static bool holds_loop(const veer_graph_t *g, veer_region_t region) {
     return false;
 }
 
+static size_t constant_bytes(const veer_graph_t *g, veer_node_t n) {
+    size_t sum = 0;
+    for (int i = 0; i < veer_node_in_count(g, n); i++) {
+        veer_value_t v = veer_node_in(g, n, i);
+        if (v.i && veer_value_const_data(g, v)) sum += veer_type_bytes(veer_value_type(g, v));
+    }
+    return sum;
+}
+
 static veer_status_t collect(veer_tuning_t *t, veer_region_t region, bool in_loop) {
     VEER_FOR_EACH_NODE(t->g, region, n) {
         if (veer_node_op(t->g, n) == VEER_OP_LOOP) {
             VEER_TRY(collect(t, veer_node_body(t->g, n), true));
         } else if (in_loop) {
             unsigned candidates;
+            t->constant_bytes += constant_bytes(t->g, n);
             VEER_TRY(candidates_of(t->makers, t->g, n, &candidates));
             if (candidates & (candidates - 1)) VEER_TRY(add_subject(t, n, candidates));
         }
@@ -133,7 +147,7 @@ static void describe_machine(char out[MACHINE_BYTES]) {
 
 static veer_status_t cache_key(const veer_tuning_t *t, const subject_t *s, char **out_key) {
     veer_text_t text = veer_text_make(t->allocator);
-    veer_text_add(&text, "tune 2\n%s\n", t->machine);
+    veer_text_add(&text, "tune 3\n%s\n%s", t->machine, t->is_large ? "large\n" : "");
     for (veer_maker_t m = VEER_MAKER_NONE + 1; m < VEER_MAKER_COUNT; m++)
         if (s->candidates & 1u << m) veer_text_add(&text, "%s\n", veer_maker_name(m));
     veer_text_add(&text, "%s", s->signature);
@@ -180,6 +194,7 @@ static veer_status_t keep(veer_tuning_t *t, subject_t *s) {
 typedef struct bench_s {
     veer_allocator_t allocator;
     void *memory[MAX_BUFS], *buf[MAX_BUFS];
+    size_t constant_bytes[MAX_BUFS]; /* 0: no constant */
     int count;
     void *scratch_memory, *scratch;
     char *other; /* OTHER_BYTES that stand for what the step reads between two runs of the node */
@@ -195,6 +210,7 @@ static veer_status_t add_buffer(bench_t *b, const veer_graph_t *g, veer_value_t 
     const void *bytes = veer_value_const_data(g, v);
     if (bytes) {
         b->buf[i] = (void *)(uintptr_t)bytes; /* kernels only read operands */
+        b->constant_bytes[i] = veer_type_bytes(veer_value_type(g, v));
         return veer_ok();
     }
     const veer_type_t *type = veer_value_type(g, v);
@@ -226,9 +242,23 @@ static void bench_deinit(bench_t *b) {
     veer_free(b->allocator, b->other);
 }
 
-/* In a step a node's weights were not read since the step before: kernels that fetch ahead must be seen to do so. */
-static void forget(const bench_t *b) {
+/* Out of all caches, where user code can have it. */
+static void evict(const void *p, size_t bytes) {
+#if defined __x86_64__
+    for (size_t i = 0; i < bytes; i += ALIGNMENT) __builtin_ia32_clflush((const char *)p + i);
+#else
+    (void)p, (void)bytes;
+#endif
+}
+
+/* In a step a node's weights were not read since the step before, and where those of all nodes are many they come from
+ * memory: kernels that read less, or fetch ahead, must be seen to do so. */
+static void forget(const bench_t *b, const veer_choice_t *c, bool is_large) {
     for (size_t i = 0; i < OTHER_BYTES; i += ALIGNMENT) ++*(volatile char *)&b->other[i];
+    const void *own;
+    size_t bytes;
+    for (int i = 0; is_large && (own = veer_choice_constant(c, i, &bytes)); i++) evict(own, bytes);
+    for (int i = 0; is_large && i < b->count; i++) evict(b->buf[i], b->constant_bytes[i]);
 }
 
 static double now(void) {
@@ -249,13 +279,13 @@ static double execute(const bench_t *b, const veer_choice_t *c) {
 }
 
 /* The best of several rounds, in which the candidates take turns; after one that warms up. */
-static void measure_rounds(const bench_t *b, subject_t *s) {
+static void measure_rounds(const bench_t *b, subject_t *s, bool is_large) {
     double begin = now();
     for (int round = -1; round < ROUNDS; round++) {
         if (round >= 3 && now() - begin > ENOUGH_SECONDS) break;
         for (int m = 0; m < VEER_MAKER_COUNT; m++) {
             if (!s->choices[m].by) continue;
-            forget(b);
+            forget(b, &s->choices[m], is_large);
             double seconds = execute(b, &s->choices[m]);
             if (seconds < 0) s->choices[m].by = VEER_MAKER_NONE;
             if (round == 0 || (round > 0 && seconds < s->seconds[m])) s->seconds[m] = seconds;
@@ -288,7 +318,7 @@ static veer_status_t measure(veer_tuning_t *t, subject_t *s) {
     bench_t b = {.allocator = t->allocator};
     veer_status_t status = bench_init(&b, t->g, s);
     if (!status) {
-        measure_rounds(&b, s);
+        measure_rounds(&b, s, t->is_large);
         decide(s);
     }
     bench_deinit(&b);
@@ -342,6 +372,7 @@ static veer_status_t tune(veer_tuning_t *t, veer_region_t body, veer_tune_mode_t
     if (!t->subjects || !t->subject_of) return veer_out_of_memory();
     describe_machine(t->machine);
     VEER_TRY(collect(t, body, !holds_loop(t->g, body)));
+    t->is_large = t->constant_bytes > LARGE_BYTES;
     for (int i = 0; i < t->count; i++) VEER_TRY(look_up(t, &t->subjects[i]));
     return mode == VEER_TUNE_ON ? measure_open(t) : veer_ok();
 }

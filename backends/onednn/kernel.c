@@ -628,6 +628,13 @@ void veer_onednn_compiled_describe(const veer_onednn_compiled_t *k, veer_onednn_
     memcpy(out->implementation, k->implementation, sizeof out->implementation);
 }
 
+const void *veer_onednn_constant(const void *params, int i, size_t *out_bytes) {
+    const veer_onednn_compiled_t *k = params;
+    if (i >= k->pack_count) return NULL;
+    *out_bytes = veer_dnnl_md_bytes(&k->variants[k->packs[i].variant].weights);
+    return k->packs[i].data;
+}
+
 veer_onednn_compiled_t **veer_onednn_compiled_next(veer_onednn_compiled_t *k) {
     return &k->next;
 }

@@ -59,6 +59,8 @@ bool veer_onednn_supports(const veer_graph_t *g, veer_node_t node, char *reason,
 /* `layouts` NULL: all plain. VEER_ERR_UNSUPPORTED where it declines, *out untouched. Copies every constant it needs. */
 VEER_MUST_USE veer_status_t veer_onednn_emit(veer_onednn_t *dnn, const veer_graph_t *g, veer_node_t node,
                                              const veer_onednn_layouts_t *layouts, veer_onednn_kernel_t *out);
+/* The i-th constant that a kernel keeps in its own format, by its params; NULL: there are no more. Borrowed. */
+const void *veer_onednn_constant(const void *params, int i, size_t *out_bytes);
 /* buf[1] = buf[0] in another layout; `type` is f32 [N, C, s...]. */
 VEER_MUST_USE veer_status_t veer_onednn_emit_reorder(veer_onednn_t *dnn, const veer_type_t *type,
                                                      veer_onednn_layout_t from, veer_onednn_layout_t to,
