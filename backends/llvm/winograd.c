@@ -47,10 +47,13 @@ static size_t packed_bytes(const veer_wino_problem_t *p, const veer_wino_cut_t *
     return veer_wino_packed_floats(p, cut) * sizeof(float);
 }
 
+/* On the fly: tiles of a group whose products take less time than the transform of weights, about. */
+enum { FEW_TILES = 20 };
+
 /* Whether each group fetches the weights anew. */
 static bool are_far(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     enum { NEAR_BYTES = 1 << 20 };
-    return cut->fly || packed_bytes(p, cut) > NEAR_BYTES;
+    return packed_bytes(p, cut) > NEAR_BYTES;
 }
 
 /* An odd number of items leaves one of two threads idle: where there are few, rather shorter tiles. */
@@ -98,12 +101,29 @@ static void set_prefetch(veer_wino_cut_t *cut) {
     b->prefetch = (int)ceil_div(step_bytes, LINE_BYTES * micros);
 }
 
-/* Blocks of channels; a row of positions of their transformed weights fills a part of the first cache. The last has at
- * least as many as a step of the products' loop takes. */
-static void set_blocks(veer_wino_cut_t *cut, int64_t k) {
-    enum { BLOCK_BYTES = 3 << 12 };
+/* On the fly each group transforms the weights, so groups are few: as many as the second cache asks for, and two where
+ * there are tiles enough that it matters little, for two threads then share x, too. All have as many of the products'
+ * tiles. */
+static void set_fly_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, int64_t tiles) {
+    enum { GROUP_BYTES = 5 << 18 };
     veer_mm_blocking_t *b = &cut->mm;
-    int64_t each = cut->patch * b->vectors * b->lanes * 4, most = BLOCK_BYTES / each;
+    int64_t bytes = positions(cut) * tiles * (p->mm.k + (int64_t)b->vectors * b->lanes) * 4;
+    b->groups = ceil_div(bytes, GROUP_BYTES);
+    if (b->groups == 1 && tiles > FEW_TILES) b->groups = 2;
+    if (b->groups > 1) b->groups += b->groups % 2;
+    b->groups = min_i64(b->groups, b->tiles);
+    if (ceil_div(b->tiles, b->groups) * b->groups <= tiles) b->tiles = ceil_div(b->tiles, b->groups) * b->groups;
+    b->tile_rows = tiles / b->tiles, b->long_tiles = tiles % b->tiles;
+    cut->group_tiles = min_i64(ceil_div(b->tiles, b->groups) * (b->tile_rows + (b->long_tiles > 0)), tiles);
+}
+
+/* Blocks of channels. With few tiles the transform of weights counts: a block's original and a row of positions stay in
+ * the first cache. With many the sums that wait from block to block do. The last block has at least as many as a step
+ * of the products' loop takes. */
+static void set_blocks(veer_wino_cut_t *cut, int64_t k) {
+    enum { FEW_TILES_BLOCK = 16, BLOCK = 64 };
+    veer_mm_blocking_t *b = &cut->mm;
+    int64_t most = cut->group_tiles > FEW_TILES ? BLOCK : FEW_TILES_BLOCK;
     b->depth = ceil_div(ceil_div(k, ceil_div(k, most)), VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
     while ((k - 1) % b->depth + 1 < VEER_MM_MOST_UNROLLED && b->depth < k) b->depth += VEER_WINO_BLOCK;
     b->depth = min_i64(b->depth, k);
@@ -118,9 +138,12 @@ veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, bool fly, 
     cut.mm = veer_mm_cut(&product, lanes, registers);
     cut.mm.blocks = 1, cut.mm.depth = p->mm.k;
     cut.mm.fetch_tiles = 0, cut.mm.fetch_step = 0;
-    if (fly) set_blocks(&cut, p->mm.k);
     even_tiles(&cut.mm, product.m);
-    set_groups(p, &cut, product.m);
+    if (fly) {
+        set_fly_groups(p, &cut, product.m);
+        set_blocks(&cut, p->mm.k);
+    } else
+        set_groups(p, &cut, product.m);
     set_prefetch(&cut);
     set_strides(&cut, p->mm.k);
     return cut;
