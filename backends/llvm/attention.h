@@ -7,12 +7,13 @@
  * product is one chain of multiply-adds in a fixed order and sums over keys have a fixed shape, so no cut changes bits.
  *
  *     attention_match.c: node -> problem     attention.c: cuts, kernels found again
- *     attention_emit.c: o                    attention_grad_emit.c: dq, dk, dv           tile.h: products and moves */
+ *     attention_emit.c: o                    attention_grad_emit.c: dq, dk, dv           tile.h: products and moves
+ *     attention_amx.c: both where products are done by the matrix unit (amx.h), which pays from some 100 keys on */
 #ifndef VEER_BACKENDS_LLVM_ATTENTION_H
 #define VEER_BACKENDS_LLVM_ATTENTION_H
 
+#include "backends/llvm/amx.h"
 #include "backends/llvm/jit.h"
-#include "backends/llvm/tile.h"
 
 /* A part of the offset of a lead: lead / div % mod * stride. */
 typedef struct veer_at_term_s {
@@ -56,15 +57,23 @@ static inline bool veer_at_has(const veer_at_problem_t *p, veer_at_role_t role) 
     return p->m[role].buf >= 0;
 }
 
-/* How the queries of a lead are cut, by shape and the target's registers alone. */
+static inline bool veer_at_mask_by_query(const veer_at_problem_t *p) {
+    return veer_at_has(p, VEER_AT_MASK) && p->m[VEER_AT_MASK].row != 0;
+}
+
+enum { VEER_AT_AMX_QUERIES = 2 * VEER_AMX_CHUNK, VEER_AT_AMX_KEYS = 2 * VEER_AMX_CHUNK };
+
+/* How the queries of a lead are cut, by shape and the target alone. */
 typedef struct veer_at_cut_s {
     int64_t blocks; /* of queries */
     int64_t block;  /* queries of one; the first `longer` have one more */
     int64_t longer;
     int vectors; /* of a panel of them */
+    bool amx;    /* then queries are done VEER_AT_AMX_QUERIES at a time, `parts` times, which blocks share */
+    int64_t parts;
 } veer_at_cut_t;
 
-veer_at_cut_t veer_at_cut(const veer_at_problem_t *p, const veer_tile_ctx_t *t);
+veer_at_cut_t veer_at_cut(const veer_at_problem_t *p, const veer_tile_ctx_t *t, bool has_amx);
 
 /* Where things lie in a thread's scratch, in floats. */
 typedef struct veer_at_scratch_s {
@@ -74,6 +83,13 @@ typedef struct veer_at_scratch_s {
     int64_t inverse;   /* [width], of the sums */
     int64_t dk, dv;    /* [s, d or dv], sums over blocks */
     int64_t y_t;       /* [d or dv, width], a result before it is turned */
+    /* packed for the matrix unit */
+    int64_t stage;                /* a matrix of the lead, or rows of the queries, on its way there */
+    int64_t keys, keys_t, v, v_t; /* of the lead: rows of k; its columns; the same of v */
+    int64_t q_b, dy_b;            /* turned, of the queries */
+    int64_t q_r, dy_r;            /* their rows */
+    int64_t weights_b;            /* p_t, or ds_t, of some keys: steps of k are keys */
+    int64_t weights_a, slopes_a;  /* p_t and ds_t of some keys: steps of k are queries */
     int64_t floats;
 } veer_at_scratch_t;
 
@@ -101,8 +117,10 @@ veer_at_scratch_t veer_at_scratch(const veer_at_problem_t *p, const veer_at_cut_
 /* Write the body of a kernel that does items [begin, end): a lead's block of queries; of the gradient, a lead. */
 void veer_at_emit(veer_at_t *c);
 void veer_at_emit_gradient(veer_at_t *c);
+void veer_at_emit_amx(veer_at_t *c); /* either */
 
-/* ---- what both share: attention_emit.c ---- */
+/* ---- what all share: attention_emit.c ---- */
+#define VEER_AT_LOG2_E 1.4426950408889634
 LLVMValueRef veer_at_scratch_at(veer_at_t *c, int64_t floats);
 /* A matrix of the lead from row `first` on (NULL: the first). */
 veer_tile_matrix_t veer_at_matrix(veer_at_t *c, veer_at_role_t role, LLVMValueRef first);
@@ -114,6 +132,9 @@ void veer_at_begin_lead(veer_at_t *c, LLVMValueRef lead);
 void veer_at_block(veer_at_t *c, LLVMValueRef block, void (*body)(veer_at_t *c));
 /* Rows of q or dy of the block, turned into scratch, with zeros for the queries that the last vector lacks. */
 void veer_at_turn_rows(veer_at_t *c, veer_at_role_t role, int64_t columns, int64_t to, double factor);
+/* In a panel: p_t = exp2(p_t - largest), and the inverse sums. */
+void veer_at_softmax(veer_at_t *c, int vectors);
+void veer_at_store_inverse(veer_at_t *c, int v, LLVMValueRef sum);
 /* p_t of the block, and the inverse sums: p_t = exp2(score - largest), not yet divided by its sum. */
 void veer_at_weights(veer_at_t *c);
 /* The result's rows of the block: y = factor x m for x [s, queries], turned in scratch, and m [s, columns]. The factor

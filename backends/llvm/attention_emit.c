@@ -15,8 +15,6 @@
 
 typedef LLVMValueRef val_t;
 
-static const double LOG2_E = 1.4426950408889634;
-
 /* ---- where things are ---- */
 
 val_t veer_at_scratch_at(veer_at_t *c, int64_t floats) {
@@ -96,7 +94,7 @@ void veer_at_turn_rows(veer_at_t *c, veer_at_role_t role, int64_t columns, int64
 
 /* A mask that differs between queries waits in p_t, turned; one that does not is read as it is needed. */
 static bool mask_by_query(const veer_at_t *c) {
-    return veer_at_has(c->p, VEER_AT_MASK) && c->p->m[VEER_AT_MASK].row != 0;
+    return veer_at_mask_by_query(c->p);
 }
 
 val_t veer_at_score_at(veer_at_t *c, int64_t scores, val_t key, int more, int v) {
@@ -128,7 +126,7 @@ static void finish_scores(void *user, veer_tile_t *tile) {
                 c->t.lanes);
         for (int v = 0; v < tile->vectors; v++) {
             val_t x = tile->sums[r * tile->vectors + v], at = veer_at_score_at(c, c->scratch.p_t, tile->row, r, v);
-            if (mask) x = veer_emit_fma(c->t.e, mask, all_lanes(c, LOG2_E), x);
+            if (mask) x = veer_emit_fma(c->t.e, mask, all_lanes(c, VEER_AT_LOG2_E), x);
             if (mask_by_query(c))
                 x = LLVMBuildFAdd(b, x, veer_emit_load_first(c->t.e, at, c->t.lanes, c->t.lanes, 4), "");
             veer_emit_store_first(c->t.e, x, at, c->t.lanes);
@@ -158,14 +156,14 @@ static void exponentials(veer_at_t *c, val_t row, int rows, int vectors, val_t *
         }
 }
 
-static void store_inverse(veer_at_t *c, int v, val_t sum) {
+void veer_at_store_inverse(veer_at_t *c, int v, val_t sum) {
     val_t offset = veer_emit_add(c->t.e, c->lane, veer_emit_i64(c->t.e, (int64_t)v * c->t.lanes));
     val_t inverse = LLVMBuildFDiv(c->t.e->builder, all_lanes(c, 1), sum, "");
     veer_emit_store_first(c->t.e, inverse, inverse_at(c, offset), c->t.lanes);
 }
 
 /* Of narrow panels several rows at a time, each with sums of its own, so that there is work while an addition lasts. */
-static void softmax(veer_at_t *c, int vectors) {
+void veer_at_softmax(veer_at_t *c, int vectors) {
     veer_emit_t *e = c->t.e;
     val_t sums[4 * VEER_TILE_MAX_VECTORS];
     int parts = vectors == 1 ? 4 : vectors < 4 ? 2 : 1;
@@ -182,7 +180,7 @@ static void softmax(veer_at_t *c, int vectors) {
         val_t sum = load_variable(c, sums[v]);
         for (int i = 1; i < parts; i++)
             sum = LLVMBuildFAdd(e->builder, sum, load_variable(c, sums[i * vectors + v]), "");
-        store_inverse(c, v, sum);
+        veer_at_store_inverse(c, v, sum);
     }
 }
 
@@ -205,12 +203,12 @@ static void weigh_panel(void *user, val_t lane, int vectors, int tail) {
                              .finish = finish_scores,
                              .user = c};
     veer_tile_multiply(&c->t, &p);
-    softmax(c, vectors);
+    veer_at_softmax(c, vectors);
 }
 
 void veer_at_weights(veer_at_t *c) {
-    veer_at_turn_rows(c, VEER_AT_Q, c->p->d, c->scratch.q_t, c->p->scale * LOG2_E);
-    if (mask_by_query(c)) veer_at_turn_rows(c, VEER_AT_MASK, c->p->s, c->scratch.p_t, LOG2_E);
+    veer_at_turn_rows(c, VEER_AT_Q, c->p->d, c->scratch.q_t, c->p->scale * VEER_AT_LOG2_E);
+    if (mask_by_query(c)) veer_at_turn_rows(c, VEER_AT_MASK, c->p->s, c->scratch.p_t, VEER_AT_LOG2_E);
     veer_tile_for_panels(&c->t, c->width, c->cut.vectors, weigh_panel, c);
 }
 

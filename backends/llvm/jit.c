@@ -1,5 +1,7 @@
 #include "backends/llvm/jit.h"
 
+#include "backends/llvm/amx.h"
+
 #include <llvm-c/Analysis.h>
 #include <llvm-c/BitWriter.h>
 #include <llvm-c/LLJIT.h>
@@ -56,6 +58,7 @@ struct veer_llvm_s {
     LLVMTargetRef target;
     LLVMOrcLLJITRef jit;
     int lanes, registers;
+    bool has_amx;
     unit_t units[UNITS];
     symbol_t *symbols;
     int symbol_count, symbol_room, finished_count;
@@ -130,6 +133,7 @@ static veer_status_t choose_target(veer_llvm_t *llvm, const char *cpu) {
     }
     llvm->lanes = lanes_of(llvm->cpu, llvm->features);
     llvm->registers = registers_of(llvm->triple, llvm->lanes);
+    llvm->has_amx = strstr(llvm->features, "+amx-tile") && strstr(llvm->features, "+amx-bf16") && veer_amx_permitted();
     return veer_ok();
 }
 
@@ -501,6 +505,10 @@ int veer_llvm_lanes(const veer_llvm_t *llvm) {
 
 int veer_jit_registers(const veer_llvm_t *llvm) {
     return llvm->registers;
+}
+
+bool veer_jit_has_amx(const veer_llvm_t *llvm) {
+    return llvm->has_amx;
 }
 
 const char *veer_llvm_version(void) {

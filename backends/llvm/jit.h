@@ -10,7 +10,7 @@ typedef struct veer_jit_kernel_s {
     veer_emit_t emit;
     int id;
     int unit;
-    LLVMValueRef bufs;                      /* ptr to the array of buffer pointers */
+    LLVMValueRef bufs;                                 /* ptr to the array of buffer pointers */
     LLVMValueRef begin, end, scratch, next, continues; /* of the arguments */
 } veer_jit_kernel_t;
 
@@ -34,5 +34,7 @@ VEER_MUST_USE veer_status_t veer_jit_constant(veer_llvm_t *llvm, const void *key
 veer_allocator_t veer_jit_allocator(const veer_llvm_t *llvm);
 /* Vector registers of the target. */
 int veer_jit_registers(const veer_llvm_t *llvm);
+/* Whether kernels may use the matrix unit of amx.h. */
+bool veer_jit_has_amx(const veer_llvm_t *llvm);
 
 #endif

@@ -193,7 +193,8 @@ static void run_kernel(const suite_t *s, const case_t *c, void **bufs, int share
     for (int share = shares - 1; share >= 0; share--) {
         veer_kernel_args_t args = {
             .buf = bufs, .begin = items * share / shares, .end = items * (share + 1) / shares, .scratch = scratch};
-        memset(scratch, shares == 1 ? 0 : 0xC0 + share, c->kernel.scratch_bytes); /* -6 and the like */
+        /* 0, -6 and the like, NaN */
+        memset(scratch, shares == 1 ? 0 : shares == 8 ? 0xFF : 0xC0 + share, c->kernel.scratch_bytes);
         if (args.begin < args.end) assert_int_equal(veer_llvm_symbol(s->llvm, c->kernel.id)(&args), 0);
     }
     free(scratch);
@@ -306,6 +307,26 @@ static void large(void **state) {
     run_all(s);
 }
 
+/* Large enough for the matrix unit of a processor that has one: lengths and sizes that fill its tiles and do not. */
+static void for_matrix_unit(void **state) {
+    static const int64_t lengths[] = {192, 200, 257, 321}, sizes[] = {48, 64, 72, 96};
+    suite_t *s = *state;
+    for (int i = 0; i < 2 * LAYOUTS; i++) {
+        bool grad = i % 2;
+        add_case(s, (case_t){.b = 1,
+                             .h = 1 + i % 4 / 2,
+                             .l = PICK(s, lengths),
+                             .s = PICK(s, lengths),
+                             .d = PICK(s, sizes),
+                             .dv = PICK(s, sizes),
+                             .layout = i / 2 % LAYOUTS,
+                             .mask = (int)(next(s) % MASKS),
+                             .grad = grad,
+                             .wanted = grad ? (i % 3 ? 7 : 1 + next(s) % 7) : 0});
+    }
+    run_all(s);
+}
+
 /* Equal problems share a kernel; another mask or layout makes another. */
 static void kernels_are_shared(void **state) {
     suite_t *s = *state;
@@ -327,6 +348,7 @@ static int run_group(const char *name, const char *target) {
         cmocka_unit_test_setup_teardown(random_attentions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(random_gradients, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(for_matrix_unit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kernels_are_shared, set_up, tear_down),
     };
     cpu = target;
@@ -335,5 +357,11 @@ static int run_group(const char *name, const char *target) {
 }
 
 int main(void) {
-    return run_targets(run_group);
+    int failed = run_targets(run_group);
+#ifdef __x86_64__ /* 512 bits without a matrix unit */
+    bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (avx512) failed += run_group("avx512", "x86-64-v4");
+#endif
+    return failed;
 }

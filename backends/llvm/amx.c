@@ -1,0 +1,290 @@
+#include "backends/llvm/amx.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+typedef LLVMValueRef val_t;
+
+bool veer_amx_permitted(void) {
+#if defined(__x86_64__) && defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+
+/* ---- instructions ---- */
+
+static void call(veer_emit_t *e, const char *name, val_t *args, unsigned count) {
+    veer_emit_intrinsic(e, name, NULL, 0, args, count);
+}
+
+static val_t tile_name(veer_emit_t *e, int tile) {
+    return LLVMConstInt(e->i8, (unsigned)tile, 0);
+}
+
+void veer_amx_begin(veer_emit_t *e) {
+    enum { WORDS = 16, TILES = 8, COLUMN_WORDS = 4, ROW_WORDS = 12 };
+    uint32_t words[WORDS] = {1}; /* palette 1; 64 bytes in each of 16 rows */
+    for (int i = 0; i < TILES / 2; i++) words[COLUMN_WORDS + i] = 0x00400040;
+    for (int i = 0; i < TILES / 4; i++) words[ROW_WORDS + i] = 0x10101010;
+    val_t all[WORDS];
+    for (int i = 0; i < WORDS; i++) all[i] = LLVMConstInt(e->i32, words[i], 0);
+    val_t shape = LLVMConstVector(all, WORDS), at = veer_emit_variable(e, LLVMTypeOf(shape));
+    LLVMBuildStore(e->builder, shape, at);
+    call(e, "llvm.x86.ldtilecfg", &at, 1);
+}
+
+void veer_amx_end(veer_emit_t *e) {
+    call(e, "llvm.x86.tilerelease", NULL, 0);
+}
+
+/* ---- packing ---- */
+
+/* Rounded to 8 bits. A NaN may become 0, but then what is left of it stays one. */
+static val_t upper(veer_emit_t *e, val_t x) {
+    val_t bits = veer_emit_bits(e, x);
+    bits = LLVMBuildAdd(e->builder, bits, veer_emit_like_int(e, bits, 0x8000), "");
+    return LLVMBuildAnd(e->builder, bits, veer_emit_like_int(e, bits, (int64_t)0xFFFF0000), "");
+}
+
+veer_amx_parts_t veer_amx_split(veer_emit_t *e, val_t x) {
+    veer_amx_parts_t p;
+    for (int i = 0; i < VEER_AMX_PARTS - 1; i++) {
+        p.part[i] = upper(e, x);
+        x = LLVMBuildFSub(e->builder, x, veer_emit_from_bits(e, p.part[i]), "");
+    }
+    p.part[VEER_AMX_PARTS - 1] = veer_emit_bits(e, x);
+    return p;
+}
+
+void veer_amx_store(veer_emit_t *e, const veer_amx_parts_t *low, const veer_amx_parts_t *high, val_t to) {
+    for (int i = 0; i < VEER_AMX_PARTS; i++) {
+        val_t row = high ? high->part[i] : NULL;
+        if (low) {
+            val_t bits = LLVMBuildLShr(e->builder, low->part[i], veer_emit_like_int(e, low->part[i], 16), "");
+            row = row ? LLVMBuildOr(e->builder, row, bits, "") : bits;
+        } else if (!row)
+            row = LLVMConstNull(LLVMVectorType(e->i32, VEER_AMX_ROW_FLOATS));
+        val_t at = veer_emit_at(e, to, veer_emit_i64(e, (int64_t)i * VEER_AMX_PART_FLOATS));
+        LLVMSetAlignment(LLVMBuildStore(e->builder, row, at), 64);
+    }
+}
+
+static val_t load(veer_tile_ctx_t *t, val_t at, int64_t offset) {
+    return veer_emit_load_first(t->e, veer_tile_at_c(t, at, offset), t->lanes, t->lanes, 4);
+}
+
+/* `body` for i in [from, to). */
+typedef void (*index_fn)(void *user, val_t i);
+static void for_each(veer_emit_t *e, int64_t from, int64_t to, index_fn body, void *user) {
+    if (to - from == 1) body(user, veer_emit_i64(e, from));
+    if (to - from < 2) return;
+    veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, from), veer_emit_i64(e, to), 1);
+    body(user, loop.i);
+    veer_emit_loop_end(e, &loop);
+}
+
+typedef struct pack_s {
+    veer_tile_ctx_t *t;
+    val_t from, to;
+    int64_t row_floats, k, columns;
+    veer_amx_factors_t factors;
+    val_t tile; /* of rows, of a; the chunk, of b */
+    bool low, high;
+} pack_t;
+
+static void pack_a_row(void *user, val_t r) {
+    pack_t *p = user;
+    veer_emit_t *e = p->t->e;
+    int64_t chunks = veer_amx_chunks(p->k);
+    val_t row = veer_emit_add(e, veer_emit_mul(e, p->tile, VEER_AMX_SIDE), r);
+    val_t from = veer_emit_at(e, p->from, veer_emit_mul(e, row, p->row_floats));
+    val_t to = veer_emit_at(e, p->to,
+                            veer_emit_add(e, veer_emit_mul(e, p->tile, chunks * VEER_AMX_TILE_FLOATS),
+                                          veer_emit_mul(e, r, VEER_AMX_ROW_FLOATS)));
+    int64_t whole = (p->k + VEER_AMX_SIDE - 1) / VEER_AMX_CHUNK; /* chunks of two vectors */
+    if (whole) {
+        veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, whole), 1);
+        val_t at = veer_emit_at(e, from, veer_emit_mul(e, loop.i, VEER_AMX_CHUNK));
+        veer_amx_parts_t low = veer_amx_split(e, load(p->t, at, 0)),
+                         high = veer_amx_split(e, load(p->t, at, VEER_AMX_SIDE));
+        veer_amx_store(e, &low, &high, veer_emit_at(e, to, veer_emit_mul(e, loop.i, VEER_AMX_TILE_FLOATS)));
+        veer_emit_loop_end(e, &loop);
+    }
+    if (whole == chunks) return;
+    veer_amx_parts_t low = veer_amx_split(e, load(p->t, from, whole * VEER_AMX_CHUNK));
+    veer_amx_store(e, &low, NULL, veer_tile_at_c(p->t, to, whole * VEER_AMX_TILE_FLOATS));
+}
+
+void veer_amx_pack_a(veer_tile_ctx_t *t, val_t from, int64_t row_floats, int64_t rows, int64_t k, val_t to) {
+    veer_emit_t *e = t->e;
+    pack_t p = {.t = t, .from = from, .to = to, .row_floats = row_floats, .k = k};
+    int64_t tiles = rows / VEER_AMX_SIDE;
+    if (tiles) {
+        veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, tiles), 1);
+        p.tile = loop.i;
+        for_each(e, 0, VEER_AMX_SIDE, pack_a_row, &p);
+        veer_emit_loop_end(e, &loop);
+    }
+    p.tile = veer_emit_i64(e, tiles);
+    for_each(e, 0, rows - tiles * VEER_AMX_SIDE, pack_a_row, &p);
+}
+
+static val_t b_vector(pack_t *p, val_t row, int64_t column) {
+    veer_emit_t *e = p->t->e;
+    val_t x = load(p->t, veer_emit_at(e, p->from, veer_emit_mul(e, row, p->row_floats)), column);
+    if (p->factors.by_row)
+        x = LLVMBuildFMul(e->builder, x, veer_emit_load_all(e, veer_emit_at(e, p->factors.by_row, row), p->t->lanes),
+                          "");
+    if (p->factors.by_column) x = LLVMBuildFMul(e->builder, x, load(p->t, p->factors.by_column, column), "");
+    return x;
+}
+
+/* Steps i and i + 16 of a chunk, in all tiles of columns. */
+static void pack_b_row(void *user, val_t i) {
+    pack_t *p = user;
+    veer_emit_t *e = p->t->e;
+    int64_t chunks = veer_amx_chunks(p->k);
+    val_t row = veer_emit_add(e, veer_emit_mul(e, p->tile, VEER_AMX_CHUNK), i);
+    val_t to = veer_emit_at(
+        e, p->to,
+        veer_emit_add(e, veer_emit_mul(e, p->tile, VEER_AMX_TILE_FLOATS), veer_emit_mul(e, i, VEER_AMX_ROW_FLOATS)));
+    for (int64_t tile = 0; tile < veer_amx_tiles(p->columns); tile++) {
+        veer_amx_parts_t low, high;
+        if (p->low) low = veer_amx_split(e, b_vector(p, row, tile * VEER_AMX_SIDE));
+        if (p->high)
+            high = veer_amx_split(
+                e, b_vector(p, veer_emit_add(e, row, veer_emit_i64(e, VEER_AMX_SIDE)), tile * VEER_AMX_SIDE));
+        veer_amx_store(e, p->low ? &low : NULL, p->high ? &high : NULL,
+                       veer_tile_at_c(p->t, to, tile * chunks * VEER_AMX_TILE_FLOATS));
+    }
+}
+
+static int64_t clamp(int64_t x, int64_t most) {
+    return x < 0 ? 0 : x < most ? x : most;
+}
+
+void veer_amx_pack_b(veer_tile_ctx_t *t, val_t from, int64_t row_floats, int64_t k, int64_t columns,
+                     veer_amx_factors_t factors, val_t to) {
+    veer_emit_t *e = t->e;
+    pack_t p = {t, from, to, row_floats, k, columns, factors, NULL, true, true};
+    int64_t whole = k / VEER_AMX_CHUNK, rest = k - whole * VEER_AMX_CHUNK;
+    if (whole) {
+        veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, whole), 1);
+        p.tile = loop.i;
+        for_each(e, 0, VEER_AMX_SIDE, pack_b_row, &p);
+        veer_emit_loop_end(e, &loop);
+    }
+    if (!rest) return;
+    int64_t both = clamp(rest - VEER_AMX_SIDE, VEER_AMX_SIDE), low = clamp(rest, VEER_AMX_SIDE);
+    p.tile = veer_emit_i64(e, whole);
+    for_each(e, 0, both, pack_b_row, &p);
+    p.high = false;
+    for_each(e, both, low, pack_b_row, &p);
+    p.low = false;
+    for_each(e, low, VEER_AMX_SIDE, pack_b_row, &p);
+}
+
+/* ---- products ---- */
+
+enum { FIRST_A = 4, FIRST_B = 6 }; /* tiles: results are 0 to 3, [row][column] */
+
+typedef struct block_s {
+    veer_tile_ctx_t *t;
+    const veer_amx_product_t *p;
+    val_t a, b, c; /* where the block begins */
+    int rows, columns;
+} block_t;
+
+static void load_packed(block_t *k, int first, int count, val_t from, int64_t step, int part) {
+    veer_emit_t *e = k->t->e;
+    for (int i = 0; i < count; i++) {
+        val_t args[] = {tile_name(e, first + i), veer_tile_at_c(k->t, from, i * step + part * VEER_AMX_PART_FLOATS),
+                        veer_emit_i64(e, VEER_AMX_ROW_FLOATS * 4)};
+        call(e, "llvm.x86.tileloadd64", args, 3);
+    }
+}
+
+static void multiply_tiles(block_t *k) {
+    veer_emit_t *e = k->t->e;
+    for (int r = 0; r < k->rows; r++)
+        for (int c = 0; c < k->columns; c++) {
+            val_t args[] = {tile_name(e, r * 2 + c), tile_name(e, FIRST_A + r), tile_name(e, FIRST_B + c)};
+            call(e, "llvm.x86.tdpbf16ps", args, 3);
+        }
+}
+
+/* The six products of a chunk, each operand loaded again where its part changes. */
+static void multiply_chunk(block_t *k, val_t a, val_t b) {
+    static const struct { int a, b; } order[] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}};
+    int has_a = -1, has_b = -1;
+    for (int i = 0; i < (int)(sizeof order / sizeof *order); i++) {
+        if (order[i].a != has_a) load_packed(k, FIRST_A, k->rows, a, k->p->a_tile, has_a = order[i].a);
+        if (order[i].b != has_b) load_packed(k, FIRST_B, k->columns, b, k->p->b_tile, has_b = order[i].b);
+        multiply_tiles(k);
+    }
+}
+
+static void move_results(block_t *k, const char *name) {
+    veer_emit_t *e = k->t->e;
+    for (int r = 0; r < k->rows; r++)
+        for (int c = 0; c < k->columns; c++) {
+            int64_t offset = r * VEER_AMX_SIDE * k->p->c_row + (int64_t)c * VEER_AMX_SIDE;
+            val_t args[] = {tile_name(e, r * 2 + c), veer_tile_at_c(k->t, k->c, offset),
+                            veer_emit_i64(e, k->p->c_row * 4)};
+            call(e, name, args, 3);
+        }
+}
+
+static void clear_results(block_t *k) {
+    for (int r = 0; r < k->rows; r++)
+        for (int c = 0; c < k->columns; c++) {
+            val_t tile = tile_name(k->t->e, r * 2 + c);
+            call(k->t->e, "llvm.x86.tilezero", &tile, 1);
+        }
+}
+
+static void do_block(block_t *k) {
+    veer_emit_t *e = k->t->e;
+    if (k->p->adds)
+        move_results(k, "llvm.x86.tileloadd64");
+    else
+        clear_results(k);
+    if (k->p->chunks == 1)
+        multiply_chunk(k, k->a, k->b);
+    else {
+        veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, k->p->chunks), 1);
+        val_t offset = veer_emit_mul(e, loop.i, VEER_AMX_TILE_FLOATS);
+        multiply_chunk(k, veer_emit_at(e, k->a, offset), veer_emit_at(e, k->b, offset));
+        veer_emit_loop_end(e, &loop);
+    }
+    move_results(k, "llvm.x86.tilestored64");
+}
+
+static void do_rows(veer_tile_ctx_t *t, const veer_amx_product_t *p, val_t tile, int tiles) {
+    veer_emit_t *e = t->e;
+    block_t k = {.t = t, .p = p, .rows = tiles, .a = veer_emit_at(e, p->a, veer_emit_mul(e, tile, p->a_tile))};
+    val_t c = veer_emit_at(e, p->c, veer_emit_mul(e, tile, VEER_AMX_SIDE * p->c_row));
+    for (int64_t column = 0; column < p->column_tiles; column += k.columns) {
+        k.columns = column + 1 < p->column_tiles ? 2 : 1;
+        k.b = veer_tile_at_c(t, p->b, column * p->b_tile);
+        k.c = veer_tile_at_c(t, c, column * VEER_AMX_SIDE);
+        do_block(&k);
+    }
+}
+
+void veer_amx_multiply(veer_tile_ctx_t *t, const veer_amx_product_t *p) {
+    veer_emit_t *e = t->e;
+    int64_t pairs = p->row_tiles / 2;
+    if (pairs == 1) do_rows(t, p, veer_emit_i64(e, 0), 2);
+    if (pairs > 1) {
+        veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, pairs), 1);
+        do_rows(t, p, veer_emit_mul(e, loop.i, 2), 2);
+        veer_emit_loop_end(e, &loop);
+    }
+    if (p->row_tiles % 2) do_rows(t, p, veer_emit_i64(e, pairs * 2), 1);
+}
