@@ -28,6 +28,8 @@ static double draw(char kind, double limit, int64_t i, int64_t count, uint64_t *
     case 'b': return u < 0.5;
     case 'i': return floor(u * limit);
     case 'o': return floor(u * 256);
+    case 'e': return floor(u * 120); /* bits of finite numbers */
+    case 'w': return floor(u * 16) - 8;
     default: return draw_unit(state) < 0.5 ? magnitude : -magnitude;
     }
 }
@@ -69,6 +71,8 @@ static bool read_numbers(const char *text, double out[MAX_NUMBERS], int *count) 
 static veer_dtype_t dtype_of(char kind, veer_dtype_t real) {
     if (strchr("lsi", kind)) return VEER_DTYPE_I64;
     if (strchr("bt", kind)) return VEER_DTYPE_BOOL;
+    if (kind == 'e') return VEER_DTYPE_F8E4M3FN;
+    if (kind == 'w') return VEER_DTYPE_I4;
     return strchr("oz", kind) ? VEER_DTYPE_U8 : real;
 }
 
@@ -76,13 +80,14 @@ static veer_status_t read_operand(const char *text, veer_dtype_t real, uint64_t 
                                   veer_onnx_form_operand_t *out) {
     double numbers[MAX_NUMBERS];
     int count;
-    bool marked = *text == '!';
-    text += marked;
+    bool marked = *text == '!', captured = *text == '&';
+    text += marked || captured;
     char kind = *text;
-    *out = (veer_onnx_form_operand_t){.kind = kind, .is_input = marked || (kind && strchr("xpugd", kind))};
+    *out = (veer_onnx_form_operand_t){
+        .kind = kind, .is_input = marked || captured || (kind && strchr("xpugd", kind)), .is_captured = captured};
     if (kind == '_') return veer_ok();
     const char *colon = text + strcspn(text, ": ");
-    if (*colon != ':' || !kind || !strchr("xpugdciobfltnsz", kind) || !read_numbers(colon + 1, numbers, &count))
+    if (*colon != ':' || !kind || !strchr("xpugdcioewbfltnsz", kind) || !read_numbers(colon + 1, numbers, &count))
         return bad_operand(text);
     int64_t number = strtol(text + 1, NULL, 10), dims[VEER_MAX_RANK] = {count};
     bool is_values = strchr("fltnsz", kind), scalar = strchr("nsz", kind);
@@ -143,13 +148,25 @@ static void put_message(veer_text_t *m, unsigned field, veer_text_t *take_inner)
 }
 
 /* ---- attributes: AttributeProto ---- */
-enum { NAME = 1, FLOAT_VALUE = 2, INT_VALUE = 3, TEXT_VALUE = 4, FLOATS = 7, INTS = 8, TEXTS = 9, TYPE = 20 };
-enum { IS_FLOAT = 1, IS_INT = 2, IS_TEXT = 3, IS_FLOATS = 6, IS_INTS = 7, IS_TEXTS = 8 };
+enum {
+    NAME = 1,
+    FLOAT_VALUE = 2,
+    INT_VALUE = 3,
+    TEXT_VALUE = 4,
+    GRAPH = 6,
+    FLOATS = 7,
+    INTS = 8,
+    TEXTS = 9,
+    TYPE = 20
+};
+enum { IS_FLOAT = 1, IS_INT = 2, IS_TEXT = 3, IS_GRAPH = 5, IS_FLOATS = 6, IS_INTS = 7, IS_TEXTS = 8 };
+/* Fields of a GraphProto and of a NodeProto. */
+enum { NODE = 1, INITIALIZER = 5, INPUT = 11, OUTPUT = 12, NODE_IN = 1, NODE_OUT = 2, NODE_TYPE = 4 };
 
 static bool is_list(const char *name, size_t length) {
-    static const char *const lists[] = {"axes",         "starts",         "ends",         "strides", "kernel_shape",
-                                        "output_shape", "dilations",      "pooled_shape", "scales",  "pads",
-                                        "perm",         "output_padding", "shape"};
+    static const char *const lists[] = {
+        "axes",   "starts", "ends", "strides",        "kernel_shape", "output_shape", "dilations",     "pooled_shape",
+        "scales", "pads",   "perm", "output_padding", "shape",        "ngram_counts", "ngram_indexes", "pool_int64s"};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         if (strlen(lists[i]) == length && !strncmp(lists[i], name, length)) return true;
     return false;
@@ -160,14 +177,56 @@ static void put_float(veer_text_t *m, unsigned field, float value) {
     veer_text_add_bytes(m, (const char *)&value, sizeof value); /* little-endian, as is everything here */
 }
 
+/* a,b,c: each as text, or (as_value) as a ValueInfoProto that says its name. */
+static void put_names(veer_text_t *m, unsigned field, const char *at, const char *end, bool as_value) {
+    while (at < end) {
+        const char *comma = memchr(at, ',', (size_t)(end - at)), *stop = comma ? comma : end;
+        veer_text_t value = veer_text_make(m->allocator);
+        put_bytes(as_value ? &value : m, as_value ? 1 : field, at, (size_t)(stop - at));
+        if (as_value) put_message(m, field, &value);
+        at = stop + 1;
+    }
+}
+
+static const char *find(const char *at, const char *end, char c) {
+    const char *found = memchr(at, c, (size_t)(end - at));
+    return found ? found : end;
+}
+
+/* Op:in,in>out */
+static void put_plain_node(veer_text_t *graph, const char *at, const char *end) {
+    veer_text_t node = veer_text_make(graph->allocator);
+    const char *colon = find(at, end, ':'), *arrow = find(colon, end, '>');
+    if (colon < end) put_names(&node, NODE_IN, colon + 1, arrow, false);
+    if (arrow < end) put_names(&node, NODE_OUT, arrow + 1, end, false);
+    put_bytes(&node, NODE_TYPE, at, (size_t)(colon - at));
+    put_message(graph, NODE, &node);
+}
+
+/* {in,in>out,out|node|node} */
+static void put_graph(veer_text_t *attr, const char *at, const char *end) {
+    veer_text_t graph = veer_text_make(attr->allocator);
+    const char *bar = find(at, end, '|'), *arrow = find(at, bar, '>');
+    put_names(&graph, INPUT, at, arrow, true);
+    if (arrow < bar) put_names(&graph, OUTPUT, arrow + 1, bar, true);
+    for (; bar < end; bar = find(bar + 1, end, '|')) put_plain_node(&graph, bar + 1, find(bar + 1, end, '|'));
+    put_message(attr, GRAPH, &graph);
+}
+
 static void put_attr(veer_text_t *node, const char *at, size_t length) {
     veer_text_t a = veer_text_make(node->allocator);
     size_t name = strcspn(at, "=");
     const char *value = at + name + 1, *end = at + length;
     bool number = *value == '-' || isdigit((unsigned char)*value), list = is_list(at, name);
     bool real = number && memchr(value, 'f', (size_t)(end - value));
+    bool nested = *value == '{', texts = !strncmp(at, "xs=", 3) || !strncmp(at, "zs=", 3);
     put_bytes(&a, NAME, at, name);
-    if (!number) put_bytes(&a, TEXT_VALUE, value, (size_t)(end - value));
+    if (nested)
+        put_graph(&a, value + 1, end - 1);
+    else if (texts)
+        put_names(&a, TEXTS, value, end, false);
+    else if (!number)
+        put_bytes(&a, TEXT_VALUE, value, (size_t)(end - value));
     for (char *next; number && value < end; value = next + strspn(next, "f,")) {
         double x = strtod(value, &next);
         if (next == value) break;
@@ -176,18 +235,26 @@ static void put_attr(veer_text_t *node, const char *at, size_t length) {
         else
             put_int(&a, list ? INTS : INT_VALUE, (int64_t)x);
     }
-    put_int(&a, TYPE, !number ? IS_TEXT : real ? (list ? IS_FLOATS : IS_FLOAT) : list ? IS_INTS : IS_INT);
+    put_int(&a, TYPE,
+            nested    ? IS_GRAPH
+            : texts   ? IS_TEXTS
+            : !number ? IS_TEXT
+            : real    ? (list ? IS_FLOATS : IS_FLOAT)
+            : list    ? IS_INTS
+                      : IS_INT);
     put_message(node, 5, &a);
 }
 
 /* ---- the model ---- */
 
 static int elem_type(veer_dtype_t dtype) {
-    return dtype == VEER_DTYPE_F32   ? 1
-           : dtype == VEER_DTYPE_U8  ? 2
-           : dtype == VEER_DTYPE_I64 ? 7
-           : dtype == VEER_DTYPE_F64 ? 11
-                                     : 9;
+    return dtype == VEER_DTYPE_F32        ? 1
+           : dtype == VEER_DTYPE_U8       ? 2
+           : dtype == VEER_DTYPE_I64      ? 7
+           : dtype == VEER_DTYPE_F64      ? 11
+           : dtype == VEER_DTYPE_F8E4M3FN ? 17
+           : dtype == VEER_DTYPE_I4       ? 22
+                                          : 9;
 }
 
 /* ValueInfoProto; type NULL: the shape is left out. */
@@ -215,7 +282,7 @@ static void put_value(veer_text_t *graph, unsigned field, const char *name, veer
 static void put_operand(veer_text_t *graph, const veer_onnx_form_operand_t *o, const char *name) {
     const veer_type_t *type = &o->tensor.type;
     if (o->is_input) {
-        put_value(graph, 11, name, type->dtype, type);
+        put_value(graph, INPUT, name, type->dtype, type);
         return;
     }
     veer_text_t t = veer_text_make(graph->allocator);
@@ -223,7 +290,7 @@ static void put_operand(veer_text_t *graph, const veer_onnx_form_operand_t *o, c
     put_int(&t, 2, elem_type(type->dtype));
     put_text(&t, 8, name);
     put_bytes(&t, 9, o->tensor.data, veer_type_bytes(type));
-    put_message(graph, 5, &t);
+    put_message(graph, INITIALIZER, &t);
 }
 
 static void put_node(veer_text_t *graph, const veer_onnx_form_t *form, const veer_onnx_form_operand_t *operands,
@@ -232,29 +299,39 @@ static void put_node(veer_text_t *graph, const veer_onnx_form_t *form, const vee
     for (int i = 0; i < count; i++) {
         char name[16];
         snprintf(name, sizeof name, "x%d", i);
-        put_text(&node, 1, operands[i].kind == '_' ? "" : name);
+        if (!operands[i].is_captured) put_text(&node, NODE_IN, operands[i].kind == '_' ? "" : name);
         if (operands[i].kind != '_') put_operand(graph, &operands[i], name);
     }
-    put_text(&node, 2, "y");
-    put_text(&node, 4, form->op_type);
+    put_text(&node, NODE_OUT, "y");
+    put_text(&node, NODE_TYPE, form->op_type);
     if (form->domain) put_text(&node, 7, form->domain);
     for (const char *at = form->attrs; *at;) {
         size_t length = strcspn(at, " ");
-        put_attr(&node, at, length);
+        if (*at == '|')
+            put_plain_node(graph, at + 1, at + length);
+        else
+            put_attr(&node, at, length);
         at += length + (at[length] == ' ');
     }
-    put_message(graph, 1, &node);
+    put_message(graph, NODE, &node);
+}
+
+static void put_opset(veer_text_t *model, const char *domain, int version) {
+    veer_text_t opset = veer_text_make(model->allocator);
+    if (domain) put_text(&opset, 1, domain);
+    put_int(&opset, 2, version);
+    put_message(model, 8, &opset);
 }
 
 veer_status_t veer_onnx_form_write(const veer_onnx_form_t *form, const veer_onnx_form_operand_t *operands, int count,
                                    veer_text_t *out_bytes) {
-    veer_text_t graph = veer_text_make(out_bytes->allocator), opset = veer_text_make(out_bytes->allocator);
+    enum { OTHER_NODES_OPSET = 21 };
+    veer_text_t graph = veer_text_make(out_bytes->allocator);
     put_node(&graph, form, operands, count);
-    put_value(&graph, 12, "y", VEER_DTYPE_F32, NULL);
-    if (form->domain) put_text(&opset, 1, form->domain);
-    put_int(&opset, 2, form->opset);
+    put_value(&graph, OUTPUT, "y", VEER_DTYPE_F32, NULL);
     put_int(out_bytes, 1, 8);
     put_message(out_bytes, 7, &graph);
-    put_message(out_bytes, 8, &opset);
+    put_opset(out_bytes, form->domain, form->opset);
+    if (form->domain) put_opset(out_bytes, NULL, OTHER_NODES_OPSET);
     return out_bytes->failed ? veer_out_of_memory() : veer_ok();
 }
