@@ -40,7 +40,7 @@ static void set_strides(veer_wino_cut_t *cut, int64_t k) {
     cut->z_row = (int64_t)b->vectors * b->lanes;
     cut->z_position = ceil_div(cut->group_tiles * cut->z_row, VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
     if (cut->z_position / VEER_WINO_BLOCK % 2 == 0) cut->z_position += VEER_WINO_BLOCK;
-    if (cut->fly) cut->u_position = b->depth * cut->z_row + VEER_WINO_BLOCK;
+    if (cut->fly && !cut->few) cut->u_position = b->depth * cut->z_row + VEER_WINO_BLOCK;
 }
 
 static size_t packed_bytes(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
@@ -117,13 +117,19 @@ static void set_fly_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, i
     cut->group_tiles = min_i64(ceil_div(b->tiles, b->groups) * (b->tile_rows + (b->long_tiles > 0)), tiles);
 }
 
+/* Sums of a row of positions, and besides them what a channel's transform takes. */
+static void set_few(veer_wino_cut_t *cut, int registers) {
+    enum { OTHERS = 8 };
+    cut->few = cut->mm.tiles == 1 && cut->patch * cut->mm.tile_rows <= registers - OTHERS;
+}
+
 /* Blocks of channels. With few tiles the transform of weights counts: a block's original and a row of positions stay in
  * the first cache. With many the sums that wait from block to block do. The last block has at least as many as a step
  * of the products' loop takes. */
 static void set_blocks(veer_wino_cut_t *cut, int64_t k) {
-    enum { FEW_TILES_BLOCK = 16, BLOCK = 64 };
+    enum { FEW_BLOCK = 32, SHORT_BLOCK = 16, BLOCK = 64 };
     veer_mm_blocking_t *b = &cut->mm;
-    int64_t most = cut->group_tiles > FEW_TILES ? BLOCK : FEW_TILES_BLOCK;
+    int64_t most = cut->few ? FEW_BLOCK : cut->group_tiles > FEW_TILES ? BLOCK : SHORT_BLOCK;
     b->depth = ceil_div(ceil_div(k, ceil_div(k, most)), VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
     while ((k - 1) % b->depth + 1 < VEER_MM_MOST_UNROLLED && b->depth < k) b->depth += VEER_WINO_BLOCK;
     b->depth = min_i64(b->depth, k);
@@ -141,6 +147,7 @@ veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, bool fly, 
     even_tiles(&cut.mm, product.m);
     if (fly) {
         set_fly_groups(p, &cut, product.m);
+        set_few(&cut, registers);
         set_blocks(&cut, p->mm.k);
     } else
         set_groups(p, &cut, product.m);

@@ -50,6 +50,7 @@ enum { VEER_WINO_BLOCK = 16 };
 typedef struct veer_wino_cut_s {
     int tile, patch;                      /* m, m + 2 */
     bool fly;                             /* weights are transformed on the fly, in mm.blocks of mm.depth channels */
+    bool few;                             /* and with so few tiles that those of a row of positions stay in registers */
     int64_t tiles_h, tiles_w;             /* of one image */
     veer_mm_blocking_t mm;                /* of one product: all tiles by M */
     int64_t group_tiles;                  /* of the largest group */
@@ -83,6 +84,15 @@ void veer_wino_pack(const veer_wino_problem_t *p, const veer_wino_cut_t *cut, fl
  * are packed to scratch. */
 void veer_wino_emit_weights(veer_emit_t *e, const veer_wino_cut_t *cut, int vectors, LLVMValueRef row,
                             LLVMValueRef from, LLVMValueRef to, LLVMValueRef channels);
+/* Few tiles: a block's part of the products of a row of positions, transforms in registers. */
+typedef struct veer_wino_few_s {
+    int vectors;                     /* of the panel */
+    LLVMValueRef weights;            /* the block's, where they are packed */
+    LLVMValueRef v, z;               /* the block's channels; the group's products */
+    LLVMValueRef channels, is_first; /* of the blocks: z is not yet anything */
+    LLVMValueRef after;              /* weights to fetch meanwhile, a part in each row */
+} veer_wino_few_t;
+void veer_wino_emit_few(veer_emit_t *e, const veer_wino_cut_t *cut, const veer_wino_few_t *few);
 /* Writes the body of a kernel that does items [begin, end). */
 void veer_wino_emit(veer_jit_kernel_t *jit, const veer_wino_problem_t *p, const veer_wino_cut_t *cut);
 

@@ -338,6 +338,18 @@ static void multiply_row(wino_t *c, val_t row, val_t after) {
     veer_emit_loop_end(c->e, &columns);
 }
 
+static void multiply_few(wino_t *c, val_t weights, val_t channels, val_t after) {
+    val_t block = veer_emit_mul(c->e, veer_emit_div(c->e, c->mm.k, VEER_WINO_BLOCK), c->cut->v_block);
+    veer_wino_few_t few = {.vectors = c->mm.vectors,
+                           .weights = weights,
+                           .v = veer_emit_at(c->e, c->v, block),
+                           .z = c->z,
+                           .channels = channels,
+                           .is_first = c->mm.is_first,
+                           .after = after};
+    veer_wino_emit_few(c->e, c->cut, &few);
+}
+
 static void multiply_on_the_fly(wino_t *c, val_t weights, val_t after) {
     veer_emit_t *e = c->e;
     const veer_mm_blocking_t *b = &c->cut->mm;
@@ -350,10 +362,14 @@ static void multiply_on_the_fly(wino_t *c, val_t weights, val_t after) {
           channels = veer_emit_select(e, c->mm.is_last, veer_emit_i64(e, c->p->mm.k - (b->blocks - 1) * b->depth),
                                       veer_emit_i64(e, b->depth)),
           next = veer_emit_select(e, c->mm.is_last, after, veer_emit_at(e, from, veer_emit_i64(e, block_floats)));
-    veer_emit_loop_t rows = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, c->cut->patch), 1);
-    veer_wino_emit_weights(e, c->cut, c->mm.vectors, rows.i, from, c->u, channels);
-    multiply_row(c, rows.i, next);
-    veer_emit_loop_end(e, &rows);
+    if (c->cut->few)
+        multiply_few(c, from, channels, next);
+    else {
+        veer_emit_loop_t rows = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, c->cut->patch), 1);
+        veer_wino_emit_weights(e, c->cut, c->mm.vectors, rows.i, from, c->u, channels);
+        multiply_row(c, rows.i, next);
+        veer_emit_loop_end(e, &rows);
+    }
     veer_emit_loop_end(e, &blocks);
 }
 
