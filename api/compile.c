@@ -1,5 +1,7 @@
 #include "api/compile.h"
 
+#include "api/budget.h"
+#include "api/storage.h"
 #include "backends/reference/reference.h"
 #include "frontend/onnx_export.h"
 #include "ir/print.h"
@@ -22,7 +24,7 @@ static const char IMPORTED[] =
     "recognize-group-norm,recognize-attention,dce,raise-slice,dce";
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
                                 "transpose-matmul,hoist,cse,dce,"
-                                "fuse-attention,fuse-contraction,fuse,dce,interleave";
+                                "fuse-attention,fuse-contraction,fuse,dce"; /* then interleave: see veer_fit_budget */
 static const char PLAIN[] = "inline,gradient,dce";
 
 #if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN
@@ -52,7 +54,12 @@ static const veer_fuse_target_t target = {
     .accepts_cluster = veer_llvm_supports,
     .accepts_attention = accepts_attention,
 #endif
+    .residency = veer_storage_residency,
 };
+
+const void *veer_compile_target(void) {
+    return &target;
+}
 
 veer_allocator_t veer_options_allocator(const veer_compile_options_t *options) {
     return options && options->allocator.alloc ? options->allocator : veer_allocator_system();
@@ -101,10 +108,18 @@ veer_status_t veer_compile_func(veer_graph_t *g, veer_func_t func, const veer_co
                          : backend == VEER_BACKEND_REFERENCE ? PLAIN
                                                              : OPTIMISED;
     VEER_TRY(veer_run_passes(g, func, passes, options));
-    veer_lower_options_t lower = {.backend = backend, .strict = strict, .tune = VEER_TUNE_ON};
+    veer_plan_budget_t budget = {0};
+    bool reorder = passes == OPTIMISED, compact = false;
+    if (options && options->memory_budget)
+        VEER_TRY(veer_fit_budget(g, func, options, reorder, &budget, &compact));
+    else if (reorder)
+        VEER_TRY(veer_run_passes(g, func, "interleave", options));
+    veer_lower_options_t lower = {.backend = backend, .strict = strict, .compact = compact, .tune = VEER_TUNE_ON};
     if (options) lower.cache = options->cache;
     if (options && options->tune) VEER_TRY(veer_tune_parse(options->tune, &lower.tune));
-    return veer_lower(g, func, &lower, allocator, out_plan);
+    VEER_TRY(veer_lower(g, func, &lower, allocator, out_plan));
+    veer_plan_set_budget(*out_plan, &budget);
+    return veer_ok();
 }
 
 /* ---- compiled models ---- */

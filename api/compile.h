@@ -24,6 +24,8 @@ VEER_MUST_USE veer_status_t veer_run_passes(veer_graph_t *g, veer_func_t func, c
 VEER_MUST_USE veer_status_t veer_build_gradient(veer_graph_t *g, veer_func_t func,
                                                 const veer_gradient_request_t *request, veer_func_t *out_grad);
 
+/* What passes ask about the machine: a pipeline's target. */
+const void *veer_compile_target(void);
 veer_allocator_t veer_options_allocator(const veer_compile_options_t *options);
 
 #endif

@@ -70,11 +70,11 @@ static veer_status_t legalise_yields(veer_graph_t *g, veer_node_t loop) {
     return veer_ok();
 }
 
-static veer_status_t legalise(veer_graph_t *g, veer_region_t region) {
+veer_status_t veer_legalise(veer_graph_t *g, veer_region_t region) {
     VEER_FOR_EACH_NODE(g, region, n) {
         if (veer_node_op(g, n) != VEER_OP_LOOP) continue;
         VEER_TRY(legalise_yields(g, n));
-        VEER_TRY(legalise(g, veer_node_body(g, n)));
+        VEER_TRY(veer_legalise(g, veer_node_body(g, n)));
     }
     return veer_ok();
 }
@@ -232,8 +232,8 @@ static veer_status_t copy_results(lower_t *l, veer_region_t body) {
 
 static veer_status_t lower(lower_t *l, veer_func_t func, const veer_lower_options_t *options, veer_cache_t *cache) {
     veer_region_t body = veer_func_body(l->g, func);
-    VEER_TRY(legalise(l->g, body));
-    VEER_TRY(veer_storage_init(&l->storage, l->g, func, l->allocator));
+    VEER_TRY(veer_legalise(l->g, body));
+    VEER_TRY(veer_storage_init(&l->storage, l->g, func, options->compact, l->allocator));
     l->choices = veer_alloc_array(l->allocator, veer_graph_node_limit(l->g), sizeof *l->choices);
     if (!l->choices) return veer_out_of_memory();
     veer_makers_options_t makers = {options->backend, options->strict, cache};

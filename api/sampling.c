@@ -341,6 +341,8 @@ static veer_status_t make(veer_sampling_t *s, const char *folder, const veer_set
     if (backend) o.backend = backend;
     const char *precision = veer_setting_text(settings, VEER_SETTING_PRECISION, 0);
     if (precision) o.precision = precision;
+    const char *memory = veer_setting_text(settings, VEER_SETTING_MEMORY_BUDGET, 0);
+    if (memory) VEER_TRY(veer_status_where(veer_bytes_parse(memory, &o.memory_budget), "memory-budget"));
     if (tune) o.tune = tune;
     if (cache) o.cache = cache;
     o.limits = s->parts.limits;

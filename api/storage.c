@@ -117,7 +117,7 @@ static veer_status_t walk_loop(veer_storage_t *s, veer_node_t n) {
 static veer_status_t walk_node(veer_storage_t *s, veer_node_t n) {
     const veer_graph_t *g = s->g;
     veer_op_t op = veer_node_op(g, n);
-    s->position++;
+    s->positions[n.i] = ++s->position;
     for (int i = 0; i < veer_node_in_count(g, n); i++) use(s, veer_node_in(g, n, i));
     if (veer_op_has(op, VEER_TERMINATOR)) return veer_ok();
     if (op == VEER_OP_LOOP) return walk_loop(s, n);
@@ -184,7 +184,7 @@ static veer_status_t place(veer_storage_t *s) {
         const item_t *item = &s->items[i];
         if (!item->size_bytes) continue;
         ids[count] = i;
-        lives[count++] = (veer_lifetime_t){item->size_bytes, item->first, item->last + RESPITE};
+        lives[count++] = (veer_lifetime_t){item->size_bytes, item->first, item->last + (s->compact ? 0 : RESPITE)};
     }
     if (!status) status = veer_memory_plan(lives, count, s->allocator, offsets, &s->arena_bytes);
     for (int i = 0; !status && i < count; i++) s->bufs[ids[i]].at = (int64_t)offsets[i];
@@ -204,22 +204,30 @@ static void place_views(veer_storage_t *s) {
     }
 }
 
-veer_status_t veer_storage_init(veer_storage_t *out, const veer_graph_t *g, veer_func_t func,
-                                veer_allocator_t allocator) {
-    *out = (veer_storage_t){.g = g, .allocator = allocator};
-    uint32_t values = veer_graph_value_limit(g);
-    out->bufs = veer_alloc_array(allocator, values, sizeof *out->bufs);
-    out->items = veer_alloc_array(allocator, values, sizeof *out->items);
-    out->is_view = veer_alloc_array(allocator, veer_graph_node_limit(g), sizeof *out->is_view);
-    if (!out->bufs || !out->items || !out->is_view) return veer_out_of_memory();
+/* All but places. */
+static veer_status_t analyse(veer_storage_t *s, veer_func_t func) {
+    const veer_graph_t *g = s->g;
+    uint32_t values = veer_graph_value_limit(g), nodes = veer_graph_node_limit(g);
+    s->bufs = veer_alloc_array(s->allocator, values, sizeof *s->bufs);
+    s->items = veer_alloc_array(s->allocator, values, sizeof *s->items);
+    s->is_view = veer_alloc_array(s->allocator, nodes, sizeof *s->is_view);
+    s->positions = veer_alloc_array(s->allocator, nodes, sizeof *s->positions);
+    if (!s->bufs || !s->items || !s->is_view || !s->positions) return veer_out_of_memory();
     veer_region_t body = veer_func_body(g, func);
     for (int i = 0; i < veer_region_arg_count(g, body); i++) {
         veer_value_t arg = veer_region_arg(g, body, i);
-        out->items[arg.i].root = arg;
-        out->bufs[arg.i] = (veer_buf_t){.kind = VEER_BUF_INPUT, .at = i};
+        s->items[arg.i].root = arg;
+        s->bufs[arg.i] = (veer_buf_t){.kind = VEER_BUF_INPUT, .at = i};
     }
-    VEER_TRY(walk(out, body));
-    place_results(out, body);
+    VEER_TRY(walk(s, body));
+    place_results(s, body);
+    return veer_ok();
+}
+
+veer_status_t veer_storage_init(veer_storage_t *out, const veer_graph_t *g, veer_func_t func, bool compact,
+                                veer_allocator_t allocator) {
+    *out = (veer_storage_t){.g = g, .allocator = allocator, .compact = compact};
+    VEER_TRY(analyse(out, func));
     VEER_TRY(place(out));
     place_views(out);
     return veer_ok();
@@ -229,5 +237,43 @@ void veer_storage_deinit(veer_storage_t *s) {
     veer_free(s->allocator, s->bufs);
     veer_free(s->allocator, s->items);
     veer_free(s->allocator, s->is_view);
+    veer_free(s->allocator, s->positions);
     *s = (veer_storage_t){0};
+}
+
+static veer_status_t tell(veer_storage_t *s, veer_func_t func, bool with_places, veer_residency_t *out) {
+    VEER_TRY(analyse(s, func));
+    if (with_places) VEER_TRY(place(s));
+    out->roots = veer_alloc_array(s->allocator, out->value_limit, sizeof *out->roots);
+    out->lives = veer_alloc_array(s->allocator, out->value_limit, sizeof *out->lives);
+    if (!out->roots || !out->lives) return veer_out_of_memory();
+    for (uint32_t i = 1; i < out->value_limit; i++) {
+        const item_t *item = &s->items[i];
+        out->roots[i] = item->root;
+        size_t rounded = (item->size_bytes + 63) & ~(size_t)63;
+        out->lives[i] = (veer_lifetime_t){rounded, item->first, item->last};
+    }
+    out->positions = s->positions;
+    s->positions = NULL;
+    out->end = s->position + 1;
+    out->arena_bytes = s->arena_bytes;
+    return veer_ok();
+}
+
+veer_status_t veer_storage_residency(const veer_graph_t *g, veer_func_t func, bool with_places,
+                                     veer_allocator_t allocator, veer_residency_t *out) {
+    veer_storage_t s = {.g = g, .allocator = allocator, .compact = true};
+    *out = (veer_residency_t){.value_limit = veer_graph_value_limit(g), .node_limit = veer_graph_node_limit(g)};
+    veer_status_t status = tell(&s, func, with_places, out);
+    veer_storage_deinit(&s);
+    return status;
+}
+
+veer_status_t veer_storage_arena(const veer_graph_t *g, veer_func_t func, bool compact, veer_allocator_t allocator,
+                                 int64_t *out_bytes) {
+    veer_storage_t s;
+    veer_status_t status = veer_storage_init(&s, g, func, compact, allocator);
+    *out_bytes = (int64_t)s.arena_bytes;
+    veer_storage_deinit(&s);
+    return status;
 }

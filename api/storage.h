@@ -3,7 +3,7 @@
 #ifndef VEER_API_STORAGE_H
 #define VEER_API_STORAGE_H
 
-#include "ir/graph.h"
+#include "passes/memory_plan.h"
 #include "runtime/plan.h"
 
 typedef struct veer_storage_s {
@@ -12,8 +12,10 @@ typedef struct veer_storage_s {
     veer_buf_t *bufs; /* by value id */
     bool *is_view;    /* by node id: costs nothing at run time */
     size_t arena_bytes;
+    bool compact;
     /* while building */
     struct veer_storage_item_s *items; /* by value id */
+    int64_t *positions;                /* by node id */
     int64_t position;
     veer_region_t loops[16]; /* bodies of the open loops */
     int loop_count;
@@ -22,11 +24,19 @@ typedef struct veer_storage_s {
 /* A loop's iteration lives in the buffer of its body's argument 0, carried value i in that of argument i + 1 (which is
  * also the buffer of the loop's result i); stacked results have buffers of their own.
  *
- * Plans the storage of a function whose calls and grads have been expanded. `out` is the caller's; deinit releases it,
- * also after a failure. */
+ * Plans the storage of a function whose calls and grads have been expanded. `compact`: memory is given away at once,
+ * not some calls later, which fewer calls can then overlap. `out` is the caller's; deinit releases it, also after a
+ * failure. */
 VEER_MUST_USE veer_status_t veer_storage_init(veer_storage_t *out, const veer_graph_t *g, veer_func_t func,
-                                              veer_allocator_t allocator);
+                                              bool compact, veer_allocator_t allocator);
 void veer_storage_deinit(veer_storage_t *s);
+
+/* What the arena would take. */
+VEER_MUST_USE veer_status_t veer_storage_arena(const veer_graph_t *g, veer_func_t func, bool compact,
+                                               veer_allocator_t allocator, int64_t *out_bytes);
+/* The same and more, compact, for passes that want to know: see veer_residency_fn. */
+VEER_MUST_USE veer_status_t veer_storage_residency(const veer_graph_t *g, veer_func_t func, bool place,
+                                                   veer_allocator_t allocator, veer_residency_t *out);
 
 static inline veer_buf_t veer_storage_of(const veer_storage_t *s, veer_value_t v) {
     return s->bufs[v.i];

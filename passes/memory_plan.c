@@ -73,3 +73,10 @@ veer_status_t veer_memory_plan(const veer_lifetime_t *items, int count, veer_all
     *out_total_bytes = total;
     return status;
 }
+
+void veer_residency_deinit(veer_residency_t *f, veer_allocator_t allocator) {
+    veer_free(allocator, f->roots);
+    veer_free(allocator, f->lives);
+    veer_free(allocator, f->positions);
+    *f = (veer_residency_t){0};
+}

@@ -196,6 +196,12 @@ const veer_type_t *veer_plan_input_type(const veer_plan_t *plan, int i) {
 const veer_type_t *veer_plan_output_type(const veer_plan_t *plan, int i) {
     return &plan->outputs[i].type;
 }
+void veer_plan_set_budget(veer_plan_t *plan, const veer_plan_budget_t *budget) {
+    plan->budget = *budget;
+}
+const veer_plan_budget_t *veer_plan_budget(const veer_plan_t *plan) {
+    return &plan->budget;
+}
 size_t veer_plan_arena_bytes(const veer_plan_t *plan) {
     return plan->arena_bytes;
 }

@@ -40,6 +40,7 @@ struct veer_plan_s {
     int input_count, output_count, input_capacity, output_capacity;
     int open_loops[8], open_loop_count;
     size_t arena_bytes;
+    veer_plan_budget_t budget;
     size_t scratch_bytes; /* the largest of any call, per thread */
     int most_bufs;        /* of any call */
     veer_plan_release_t *releases;

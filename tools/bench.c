@@ -159,7 +159,7 @@ static veer_status_t time_compile(bench_t *b, const veer_bench_pair_t *pair, int
                                   json_t *row) {
     bench_t other = *b;
     json_t *result = NULL;
-    if (steps) other.options.steps = steps;
+    if (steps) other.options.steps = steps, other.options.memory_budget = NULL; /* tables grow with the steps */
     other.options.compiles = count;
     VEER_TRY(in_child(&other, (job_t){pair_job, pair}, &result, NULL));
     veer_status_t status = failure(pair, result);
@@ -323,6 +323,7 @@ static veer_status_t read_options(bench_t *b) {
     b->options.backend = veer_args_value(args, "backend");
     b->options.tune = veer_args_value(args, "tune");
     b->options.cache = veer_args_value(args, "cache");
+    b->options.memory_budget = veer_args_value(args, "memory-budget");
     b->kernels = veer_args_has(args, "kernels");
     b->python = python ? python : "/usr/bin/python3";
     b->script = veer_args_has(args, "no-torch") || access("bench/torch_step.py", R_OK) ? NULL : "bench/torch_step.py";
@@ -352,6 +353,7 @@ static const veer_flag_t flags[] = {
     {"no-torch", 0, NULL, "without the comparison with PyTorch", false},
     {"backend", 0, "NAME", "auto or reference", false},
     {"tune", 0, "on|cached|off", "as in veer sample", false},
+    {"memory-budget", 0, "BYTES[K|M|G]", "as in veer sample", false},
     {"cache", 0, "DIR", "as in veer sample; a new one per pair unless given, so the first compilation is cold", false},
     {0},
 };

@@ -1,7 +1,7 @@
 #include "tools/bench_pairs.h"
 
 #include "api/sampling.h"
-#include "tools/flops.h"
+#include "ir/flops.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -93,6 +93,7 @@ static veer_status_t apply(const veer_bench_pair_t *pair, const veer_bench_optio
     if (o->backend) VEER_TRY(veer_settings_set(settings, "backend", o->backend));
     if (o->tune) VEER_TRY(veer_settings_set(settings, "tune", o->tune));
     if (o->cache) VEER_TRY(veer_settings_set(settings, "cache", o->cache));
+    if (o->memory_budget) VEER_TRY(veer_settings_set(settings, "memory-budget", o->memory_budget));
     for (const veer_bench_setting_t *s = pair->settings; s->name; s++)
         VEER_TRY(veer_settings_set(settings, s->name, place(s->value, &o->places, text)));
     return veer_ok();

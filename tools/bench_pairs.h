@@ -35,7 +35,7 @@ typedef struct veer_bench_options_s {
     veer_bench_places_t places;
     int threads, steps; /* 0: physical cores; the pair's own */
     double seconds;     /* to go on measuring for */
-    const char *backend, *tune, *cache;
+    const char *backend, *tune, *cache, *memory_budget;
     int compiles; /* only compile, so often; 0: compile once and run */
 } veer_bench_options_t;
 

@@ -60,7 +60,20 @@ veer_status_t veer_compile_flags(const veer_command_t *c, veer_compile_options_t
     options->straight_through = veer_args_has(&c->args, "straight-through");
     options->tune = veer_args_value(&c->args, "tune");
     options->cache = veer_args_value(&c->args, "cache");
+    const char *memory = veer_args_value(&c->args, "memory-budget");
+    if (memory) VEER_TRY(veer_status_where(veer_bytes_parse(memory, &options->memory_budget), "--memory-budget"));
     return veer_limits_from_args(c, &options->limits);
+}
+
+void veer_budget_note(veer_report_t *r, const veer_plan_t *plan) {
+    const veer_plan_budget_t *b = veer_plan_budget(plan);
+    if (!b->budget_bytes) return;
+    veer_report_note(r,
+                     "memory budget: the arena takes %.2f MB instead of %.2f MB; %lld kernels run again, %lld later; "
+                     "%.3g GFLOP more (%.1f %%)",
+                     (double)veer_plan_arena_bytes(plan) * 1e-6, (double)b->arena_bytes * 1e-6,
+                     (long long)b->computed_again, (long long)b->moved, b->added_flops * 1e-9,
+                     b->flops > 0 ? 100 * b->added_flops / b->flops : 0);
 }
 
 static veer_status_t compile_once(evaluate_t *e) {
@@ -188,6 +201,7 @@ veer_status_t veer_evaluate(veer_command_t *c, const veer_evaluate_options_t *op
     VEER_TRY(veer_inputs_bind_dims(c, options->inputs, options->info, options->dims));
     c->report.stage = "compile";
     VEER_TRY(compile(&e));
+    veer_budget_note(&c->report, veer_compiled_plan(out->compiled));
     c->report.stage = "run";
     mark_known(&e);
     int count = veer_plan_input_count(veer_compiled_plan(out->compiled));

@@ -45,11 +45,15 @@ VEER_MUST_USE veer_status_t veer_evaluation_find(const veer_evaluation_t *e, con
          false},                                                                                                       \
         {"tune", 0, "on|cached|off", "measure what is fastest (the default), use what was measured, or neither",       \
          false},                                                                                                       \
+        {"memory-budget", 0, "BYTES[K|M|G]",                                                                           \
+         "what the arena may take: values are computed again instead of kept until it does", false},                   \
     {                                                                                                                  \
         "cache", 0, "DIR", "keeps measurements and compiled code ($VEER_CACHE_DIR, ~/.cache/veer); none: nothing",     \
             false                                                                                                      \
     }
 /* What these flags and VEER_LIMIT_FLAGS say. */
 VEER_MUST_USE veer_status_t veer_compile_flags(const veer_command_t *c, veer_compile_options_t *options);
+/* Says what a memory budget did, where there was one. */
+void veer_budget_note(veer_report_t *r, const veer_plan_t *plan);
 
 #endif

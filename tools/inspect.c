@@ -1,8 +1,8 @@
 /* veer inspect: what a model is, what it costs, and what of it veer can run and differentiate. The file is read twice:
  * as it stands, and imported, for what shows only with all shapes known. */
 #include "tools/dims.h"
-#include "tools/flops.h"
 #include "tools/limits.h"
+#include "ir/flops.h"
 #include "backends/reference/reference.h"
 #include "ir/gradient.h"
 #include "passes/gradient.h"

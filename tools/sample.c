@@ -1,6 +1,7 @@
 /* veer sample: guided sampling. The flags are the library's settings, by name. */
 #include "api/veer.h"
 #include "frontend/outfile.h"
+#include "tools/evaluate.h"
 #include "tools/progress.h"
 #include "tools/verb.h"
 
@@ -108,6 +109,7 @@ static veer_status_t sample(sample_t *s) {
     veer_compile_options_t options = {.allocator = s->c->allocator};
     VEER_TRY(veer_sampling_create(veer_command_operand(s->c, 0), s->settings, &options, &s->sampling));
     show_notes(s);
+    veer_budget_note(&s->c->report, veer_sampling_plan(s->sampling));
     status = run_and_save(s);
     if (!status) print_result(s);
     return status;

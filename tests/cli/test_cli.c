@@ -357,6 +357,40 @@ static void test_inputs(void **state) {
     expect_code(veer("run", m, "--input", xs, "--tune", "fast"), 2, "off, cached or on");
     expect_code(veer("run", m, "--input", xs, "--cache", "/dev/null/x"), 2, "/dev/null/x");
     expect_code(veer("run", m, "--input", xs, "--precision", "strict"), 0, "");
+    expect_code(veer("run", m, "--input", xs, "--memory-budget", "10X"), 2,
+                "--memory-budget: '10X' is no number of bytes");
+    expect_code(veer("run", m, "--input", xs, "--memory-budget", "1K"), 0, "memory budget: the arena takes");
+}
+
+/* A gradient in half of its memory; in a hundredth of it there is no room. */
+static void test_memory_budget(void **state) {
+    (void)state;
+    const char *m = VEER_EXAMPLES "/digits/classifier/model.onnx";
+#define GRADIENT                                                                                                       \
+    "grad", m, "--of", "logits", "--wrt", "x", "--head", "softmax", "--input", "x=0.5", "--input", "label=1"
+    expect_code(veer(GRADIENT, "--dim", "batch=1", "--input", "timesteps=5", "--memory-budget", "100k"), 0,
+                "kernels run again");
+    expect_code(veer(GRADIENT, "--dim", "batch=1", "--input", "timesteps=5", "--memory-budget", "2000"), 6,
+                "the memory budget of 2.00 KB cannot be met");
+    expect_code(veer(GRADIENT, "--dim", "batch=1", "--input", "timesteps=5", "--memory-budget", "2000"), 6,
+                "the largest values that live at the peak: ");
+    expect_code(veer("sample", VEER_EXAMPLES "/digits", "--steps", "2", "--class", "3", "--memory-budget", "1K", "-o",
+                     path("x.npy")),
+                6, "or a smaller batch");
+#undef GRADIENT
+}
+
+/* What `veer grad` writes can be differentiated; the second gradient by x has a name of its own. */
+static void test_gradient_of_gradient(void **state) {
+    (void)state;
+    const char *m = good_model("m.onnx"), *g = path("first.onnx");
+    expect_code(veer("grad", m, "--wrt", "x", "--dim", "n=2", "--head", "softmax", "-o", g), 0, "");
+    expect_code(veer("grad", g, "--of", "grad_x", "--wrt", "x", "--check"), 0, "");
+    expect_code(veer("grad", g, "--of", "grad_x", "--wrt", "x", "--verify"), 0, "");
+    assert_out("yes");
+    expect_code(veer("grad", g, "--of", "grad_x", "--wrt", "x", "-o", path("second.onnx")), 0, "");
+    expect_code(veer("inspect", path("second.onnx")), 0, "");
+    assert_out("grad_grad_x");
 }
 
 /* ---- outputs ---- */
@@ -596,11 +630,17 @@ static void test_tables(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_usage),          TEST(test_spellings),       TEST(test_error_as_json), TEST(test_broken_files),
-        TEST(test_limits),         TEST(test_external_data),   TEST(test_broken_graphs), TEST(test_inputs),
-        TEST(test_unwritable),     TEST(test_verify),          TEST(test_suite),         TEST(test_onnx_suite),
-        TEST(test_grad),           TEST(test_schedule_verb),   TEST(test_opt_verb),      TEST(test_tables),
-        TEST(test_sample_outputs), TEST(test_sample_settings), TEST(test_interrupt),     TEST(test_examples),
+        TEST(test_usage),          TEST(test_spellings),
+        TEST(test_error_as_json),  TEST(test_broken_files),
+        TEST(test_limits),         TEST(test_external_data),
+        TEST(test_broken_graphs),  TEST(test_inputs),
+        TEST(test_unwritable),     TEST(test_verify),
+        TEST(test_suite),          TEST(test_onnx_suite),
+        TEST(test_grad),           TEST(test_schedule_verb),
+        TEST(test_opt_verb),       TEST(test_tables),
+        TEST(test_sample_outputs), TEST(test_sample_settings),
+        TEST(test_interrupt),      TEST(test_examples),
+        TEST(test_memory_budget),  TEST(test_gradient_of_gradient),
     };
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }

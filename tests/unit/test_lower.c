@@ -302,7 +302,7 @@ static void follow(shadow_t *h, veer_region_t region) {
 /* Returns how often a kernel need not wait for one before it. */
 static int check_storage(const veer_graph_t *g, veer_func_t f) {
     veer_storage_t s;
-    ok(veer_storage_init(&s, g, f, memory()));
+    ok(veer_storage_init(&s, g, f, false, memory()));
     shadow_t h = {.g = g, .s = &s};
     veer_region_t body = veer_func_body(g, f);
     h.arena = calloc(s.arena_bytes / 64 + 1, sizeof *h.arena);

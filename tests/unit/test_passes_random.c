@@ -4,7 +4,9 @@
  * For each program:
  *   - lowered to the reference loops, unoptimised: the evaluator's bits (storage, loops, views, copies);
  *   - optimised, lowered to the reference loops: the evaluator's numbers (the passes);
- *   - optimised, lowered to the fast backends: the same numbers, and the same bits with 1 and 3 threads.
+ *   - optimised, lowered to the fast backends: the same numbers, and the same bits with 1 and 3 threads;
+ *   - the same two within 9/10 of the memory, where recomputing values gets there: on the reference loops the same
+ * bits.
  *
  * Tolerance: what is allowed to differ by rounding is measured. The evaluator also runs on arguments that are moved by
  * 4e-6, a few dozen ulp: a program that answers this with a change of d may answer other roundings of its nodes with a
@@ -31,6 +33,7 @@
 enum { MOST_PORTS = 12, PROGRAMS = 150 };
 
 static uint64_t first_seed = 1, seeds = PROGRAMS;
+static int budgets_met, budgets_missed;
 
 typedef struct tensors_s {
     veer_tensor_t t[MOST_PORTS];
@@ -106,14 +109,15 @@ static veer_status_t run(veer_exec_t *exec, const veer_plan_t *plan, const tenso
     return veer_exec_run(exec, &(veer_run_options_t){.threads = threads});
 }
 
-/* Twice in the same exec: with 1 thread, then with 3. */
-static veer_status_t compiled(uint64_t seed, const char *backend, const char *passes, tensors_t *one,
+/* Twice in the same exec: with 1 thread, then with 3. `arena`: the budget on entry (0: none), what the plan takes on
+ * return. */
+static veer_status_t compiled(uint64_t seed, const char *backend, const char *passes, int64_t *arena, tensors_t *one,
                               tensors_t *three) {
     veer_graph_t *g = NULL;
     veer_func_t f;
     veer_plan_t *plan = NULL;
     veer_exec_t *exec = NULL;
-    veer_compile_options_t options = {.backend = backend, .passes = passes};
+    veer_compile_options_t options = {.backend = backend, .passes = passes, .memory_budget = *arena};
     bool plain = !strcmp(backend, "reference") && !passes;
     veer_status_t status = build(seed, plain ? "" : "raise-slice,dce", "", &g, &f);
     tensors_t in = {.count = 0};
@@ -121,6 +125,7 @@ static veer_status_t compiled(uint64_t seed, const char *backend, const char *pa
         in = arguments(g, f, seed, 0);
         status = veer_compile_func(g, f, &options, memory(), &plan);
     }
+    if (!status) *arena = (int64_t)veer_plan_arena_bytes(plan);
     if (!status) status = veer_exec_create(plan, &exec);
     if (!status) status = run(exec, plan, &in, 1, one);
     if (!status) status = run(exec, plan, &in, 3, three);
@@ -168,20 +173,54 @@ static veer_status_t near(const tensors_t *got, const tensors_t *want, const ten
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
                                 "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,fuse,dce,interleave";
 
+/* Within 9/10 of `arena`. *out_met is false where that cannot be done. */
+static veer_status_t within_budget(uint64_t seed, const char *backend, const char *passes, int64_t arena,
+                                   tensors_t *one, tensors_t *three, bool *out_met) {
+    int64_t budget = arena * 9 / 10, taken = budget;
+    *out_met = false;
+    if (budget < 1) return veer_ok();
+    veer_status_t status = compiled(seed, backend, passes, &taken, one, three);
+    *out_met = !status;
+    *(status ? &budgets_missed : &budgets_met) += 1;
+    if (!status && taken > budget)
+        return veer_error(VEER_ERR_FAILED, "an arena of %lld bytes in a budget of %lld", (long long)taken,
+                          (long long)budget);
+    if (!status || veer_status_code(status) != VEER_ERR_RESOURCE) return status;
+    veer_status_free(status);
+    return veer_ok();
+}
+
+static veer_status_t check_budgets(uint64_t seed, const char *optimised, const int64_t arena[2], const tensors_t *bits,
+                                   const tensors_t *want, const tensors_t *moved, int nodes) {
+    tensors_t got[4] = {{.count = 0}};
+    bool met;
+    veer_status_t status = within_budget(seed, "reference", optimised, arena[0], &got[0], &got[1], &met);
+    if (!status && met) status = veer_status_where(same_bits(&got[0], bits), "within a budget, reference loops");
+    if (!status) status = within_budget(seed, "auto", NULL, arena[1], &got[2], &got[3], &met);
+    if (!status && met) status = veer_status_where(near(&got[2], want, moved, nodes), "within a budget, fast backends");
+    if (!status && met) status = veer_status_where(same_bits(&got[3], &got[2]), "within a budget, 3 threads against 1");
+    for (int i = 0; i < 4; i++) release(&got[i]);
+    return status;
+}
+
 static veer_status_t check_seed(uint64_t seed) {
     tensors_t want = {.count = 0}, moved = {.count = 0}, got[6] = {{.count = 0}};
+    int64_t plain = 0, arena[2] = {0};
     int nodes = 0;
     veer_status_t status = veer_status_where(evaluate(seed, 0, &want, &nodes), "evaluating");
     if (!status) status = veer_status_where(evaluate(seed, 4e-6f, &moved, &nodes), "evaluating");
     if (!status)
-        status = veer_status_where(compiled(seed, "reference", NULL, &got[0], &got[1]), "lowering to the reference");
+        status =
+            veer_status_where(compiled(seed, "reference", NULL, &plain, &got[0], &got[1]), "lowering to the reference");
     if (!status) status = veer_status_where(same_bits(&got[0], &want), "unoptimised, reference loops");
     if (!status) status = veer_status_where(same_bits(&got[1], &want), "unoptimised, reference loops, 3 threads");
-    if (!status) status = veer_status_where(compiled(seed, "reference", OPTIMISED, &got[2], &got[3]), "optimising");
+    if (!status)
+        status = veer_status_where(compiled(seed, "reference", OPTIMISED, &arena[0], &got[2], &got[3]), "optimising");
     if (!status) status = veer_status_where(near(&got[2], &want, &moved, nodes), "optimised, reference loops");
-    if (!status) status = veer_status_where(compiled(seed, "auto", NULL, &got[4], &got[5]), "compiling");
+    if (!status) status = veer_status_where(compiled(seed, "auto", NULL, &arena[1], &got[4], &got[5]), "compiling");
     if (!status) status = veer_status_where(near(&got[4], &want, &moved, nodes), "optimised, fast backends");
     if (!status) status = veer_status_where(same_bits(&got[5], &got[4]), "3 threads against 1");
+    if (!status) status = check_budgets(seed, OPTIMISED, arena, &got[2], &want, &moved, nodes);
     release(&want);
     release(&moved);
     for (int i = 0; i < 6; i++) release(&got[i]);
@@ -212,7 +251,9 @@ static void pipelines_keep_what_programs_mean(void **state) {
         if (seeds == 1) show(seed);
         failed++;
     }
+    printf("%d budgets met, %d out of reach\n", budgets_met, budgets_missed);
     if (failed) fail_msg("%d programs failed", failed);
+    if (seeds >= PROGRAMS) assert_true(budgets_met > budgets_missed / 10);
 }
 
 int main(int argc, char **argv) {

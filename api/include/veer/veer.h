@@ -53,6 +53,9 @@ typedef struct veer_compile_options_s {
     /* The folder that keeps measurements and compiled code between runs; "none": nothing is kept; NULL:
      * $VEER_CACHE_DIR, else $XDG_CACHE_HOME/veer, else $HOME/.cache/veer. */
     const char *cache;
+    /* Bytes that the arena may take: values are computed again instead of kept until it does. 0: as many as it likes.
+     * Outside of the arena are weights, inputs, outputs and the kernels' scratch. */
+    int64_t memory_budget;
     const char *passes; /* a pipeline instead of the usual one, as `veer opt --passes` takes it; NULL: the usual one */
     /* Inputs that become constants, for models whose shapes depend on them: names and tensors. */
     const char *const *bound_names;
@@ -90,6 +93,9 @@ VEER_MUST_USE veer_status_t veer_export_gradient(const char *path, const veer_gr
 /* VEER_OK, or one VEER_ERR_UNSUPPORTED error per node on the path that has no gradient. */
 VEER_MUST_USE veer_status_t veer_check_gradient(const char *path, const veer_gradient_request_t *request,
                                                 const veer_compile_options_t *options);
+
+/* "1500", "64K", "60M", "2G" (powers of 1000): VEER_ERR_CONFIG where it is no positive number of bytes. */
+VEER_MUST_USE veer_status_t veer_bytes_parse(const char *text, int64_t *out_bytes);
 
 void veer_compiled_destroy(veer_compiled_t *compiled); /* NULL is allowed */
 /* Its plan, for names, types, calls and memory: veer_plan_*. Borrowed. */

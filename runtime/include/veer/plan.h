@@ -122,6 +122,14 @@ VEER_MUST_USE veer_status_t veer_plan_add_copy(veer_plan_t *plan, veer_buf_t dst
 VEER_MUST_USE veer_status_t veer_plan_begin_loop(veer_plan_t *plan, int64_t trip, veer_buf_t index, bool main_loop);
 VEER_MUST_USE veer_status_t veer_plan_end_loop(veer_plan_t *plan);
 void veer_plan_set_arena_bytes(veer_plan_t *plan, size_t size_bytes);
+/* What a memory budget did to the plan. */
+typedef struct veer_plan_budget_s {
+    int64_t budget_bytes;          /* 0: none was given */
+    int64_t arena_bytes;           /* what the arena would take without it */
+    int64_t computed_again, moved; /* kernels that run once more, or later */
+    double flops, added_flops;     /* of a run without it, and what it adds */
+} veer_plan_budget_t;
+void veer_plan_set_budget(veer_plan_t *plan, const veer_plan_budget_t *budget);
 
 /* ---- queries ---- */
 int veer_plan_input_count(const veer_plan_t *plan);
@@ -134,6 +142,7 @@ const veer_type_t *veer_plan_output_type(const veer_plan_t *plan, int i);
 int veer_plan_find_input(const veer_plan_t *plan, const char *name);
 int veer_plan_find_output(const veer_plan_t *plan, const char *name);
 size_t veer_plan_arena_bytes(const veer_plan_t *plan);
+const veer_plan_budget_t *veer_plan_budget(const veer_plan_t *plan);
 int veer_plan_call_count(const veer_plan_t *plan); /* kernels, copies and loops */
 
 typedef enum veer_call_kind_e { VEER_CALL_KERNEL, VEER_CALL_COPY, VEER_CALL_LOOP } veer_call_kind_t;

@@ -1,4 +1,4 @@
-#include "tools/flops.h"
+#include "ir/flops.h"
 
 static double count_of(const veer_type_t *type) {
     return (double)veer_type_count(type);
@@ -39,7 +39,7 @@ static double conv_flops(const veer_graph_t *g, veer_node_t node, const veer_typ
     return 2 * count_of(each) * (double)veer_type_count_range(w, 1, w->rank);
 }
 
-static double node_flops(const veer_graph_t *g, veer_node_t node) {
+double veer_node_flops(const veer_graph_t *g, veer_node_t node) {
     switch (veer_node_op(g, node)) {
     case VEER_OP_MATMUL: return matmul_flops(g, node);
     case VEER_OP_ATTENTION: return attention_flops(g, node);
@@ -54,6 +54,6 @@ static double node_flops(const veer_graph_t *g, veer_node_t node) {
 
 double veer_flops(const veer_graph_t *g, veer_region_t region) {
     double sum = 0;
-    VEER_FOR_EACH_NODE(g, region, node) sum += node_flops(g, node);
+    VEER_FOR_EACH_NODE(g, region, node) sum += veer_node_flops(g, node);
     return sum;
 }

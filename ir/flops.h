@@ -1,11 +1,12 @@
 /* Arithmetic of a graph: what its contractions cost. */
-#ifndef VEER_TOOLS_FLOPS_H
-#define VEER_TOOLS_FLOPS_H
+#ifndef VEER_IR_FLOPS_H
+#define VEER_IR_FLOPS_H
 
 #include "ir/graph.h"
 
 /* Multiplications and additions of matmul, attention and convolution, each counted as for the direct method; the bodies
  * of loops as often as they run. Everything else counts 0. */
 double veer_flops(const veer_graph_t *g, veer_region_t region);
+double veer_node_flops(const veer_graph_t *g, veer_node_t node);
 
 #endif
