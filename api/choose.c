@@ -105,7 +105,7 @@ static bool is_conv(veer_op_t op) {
 }
 
 static bool is_winograd(veer_maker_t maker) {
-    return maker >= VEER_MAKER_WINOGRAD_4 && maker <= VEER_MAKER_WINOGRAD_2_FLY;
+    return maker >= VEER_MAKER_WINOGRAD_4_FLY && maker <= VEER_MAKER_WINOGRAD_2;
 }
 
 static int tile_of(veer_maker_t maker) {

@@ -17,10 +17,11 @@ typedef enum veer_maker_e {
     VEER_MAKER_NONE,
     VEER_MAKER_LLVM_MATMUL,    /* packed products of our own */
     VEER_MAKER_LLVM_ATTENTION, /* and its gradient */
-    VEER_MAKER_WINOGRAD_4,     /* 3x3 convolutions of our own, in tiles of 4x4 */
-    VEER_MAKER_WINOGRAD_4_FLY, /* weights transformed on the fly */
-    VEER_MAKER_WINOGRAD_2,
+    VEER_MAKER_WINOGRAD_4_FLY, /* 3x3 convolutions of our own, in tiles of 4x4, weights transformed on the fly: they
+                                  take less memory than packed ones and less of its speed, which threads share */
+    VEER_MAKER_WINOGRAD_4,
     VEER_MAKER_WINOGRAD_2_FLY,
+    VEER_MAKER_WINOGRAD_2,
     VEER_MAKER_ONEDNN,
     VEER_MAKER_LLVM, /* fused elementwise and reductions */
     VEER_MAKER_REFERENCE,
