@@ -47,3 +47,8 @@ uint16_t veer_bfloat_from_double(double value) {
 double veer_bfloat_to_double(uint16_t bits) {
     return decode(bits, 7, -126, 127);
 }
+
+int64_t veer_int64_from_double(double value) {
+    if (isnan(value)) return 0;
+    return value >= 0x1p63 ? INT64_MAX : value <= -0x1p63 ? INT64_MIN : (int64_t)value;
+}

@@ -1,4 +1,5 @@
 #include "backends/llvm/region.h"
+#include "ir/half.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -45,7 +46,7 @@ static veer_type_t type_of(const veer_fx_region_t *r, int expr) {
 static uint64_t scalar_bits(veer_dtype_t dtype, double value) {
     uint64_t bits = 0;
     float f = (float)value;
-    int64_t i = (int64_t)value;
+    int64_t i = dtype == VEER_DTYPE_BOOL ? value != 0 : veer_int64_from_double(value);
     if (dtype == VEER_DTYPE_F32)
         memcpy(&bits, &f, sizeof f);
     else if (dtype == VEER_DTYPE_F64)

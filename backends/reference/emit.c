@@ -73,7 +73,7 @@ static int program_run(const veer_kernel_args_t *args) {
         }
         veer_reference_call_t c = step_call(step, tensors);
         c.scratch = (char *)args->scratch + tensors_bytes(p);
-        veer_kernel_result_t result = veer_reference_kernel(step->op)(&c);
+        veer_kernel_result_t result = veer_reference_run(&c);
         if (result != VEER_KERNEL_OK) return result;
     }
     for (int i = 0; i < p->result_count; i++) {

@@ -139,8 +139,7 @@ static veer_status_t index_error(const veer_reference_call_t *c) {
 static veer_status_t run_kernel(const veer_graph_t *g, veer_node_t node, const veer_tensor_t *in,
                                 veer_allocator_t allocator, veer_tensor_t *out) {
     veer_op_t op = veer_node_op(g, node);
-    veer_reference_kernel_t kernel = veer_reference_kernel(op);
-    if (!kernel)
+    if (!veer_reference_kernel(op))
         return veer_error(VEER_ERR_UNSUPPORTED, "the reference backend has no kernel for '%s'", veer_op_name(op));
     veer_reference_call_t c = {.op = op,
                                .attrs = veer_node_attr(g, node, 0),
@@ -150,7 +149,7 @@ static veer_status_t run_kernel(const veer_graph_t *g, veer_node_t node, const v
                                .out = out};
     size_t scratch_bytes = veer_reference_scratch_bytes(&c);
     if (scratch_bytes && !(c.scratch = veer_alloc(allocator, scratch_bytes))) return veer_out_of_memory();
-    veer_kernel_result_t result = kernel(&c);
+    veer_kernel_result_t result = veer_reference_run(&c);
     veer_free(allocator, c.scratch);
     switch (result) {
     case VEER_KERNEL_OK: return veer_ok();

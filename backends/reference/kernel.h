@@ -30,6 +30,10 @@ typedef veer_kernel_result_t (*veer_reference_kernel_t)(veer_reference_call_t *c
 /* NULL where the op has none. */
 veer_reference_kernel_t veer_reference_kernel(veer_op_t op);
 
+/* Runs the op's kernel, which there must be. Results without elements are there already: kernels walk over dims, of
+ * which the others may have any size. */
+veer_kernel_result_t veer_reference_run(veer_reference_call_t *c);
+
 /* What the call's `scratch` has to hold; reads op, in[].type and out[].type. */
 size_t veer_reference_scratch_bytes(const veer_reference_call_t *c);
 /* Room for a tensor's elements as doubles, in whole cache lines; 0 for an absent operand. */

@@ -29,3 +29,9 @@ size_t veer_reference_scratch_bytes(const veer_reference_call_t *c) {
     for (int i = 0; i < c->out_count; i++) size_bytes += veer_doubles_bytes(&c->out[i]);
     return size_bytes;
 }
+
+veer_kernel_result_t veer_reference_run(veer_reference_call_t *c) {
+    bool empty = c->out_count > 0;
+    for (int i = 0; i < c->out_count; i++) empty &= !veer_type_count(&c->out[i].type);
+    return empty ? VEER_KERNEL_OK : veer_reference_kernel(c->op)(c);
+}

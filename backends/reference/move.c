@@ -1,5 +1,6 @@
 /* Kernels that move elements. */
 #include "backends/reference/kernel.h"
+#include "ir/half.h"
 
 #include <math.h>
 #include <string.h>
@@ -71,7 +72,7 @@ static int64_t pad_source(int64_t i, int64_t n, char mode) {
 
 static void store_constant(const veer_tensor_t *y, int64_t i, double value) {
     if (veer_is_exact(y))
-        veer_store_int(y, i, y->type.dtype == VEER_DTYPE_BOOL ? value != 0 : (int64_t)value);
+        veer_store_int(y, i, y->type.dtype == VEER_DTYPE_BOOL ? value != 0 : veer_int64_from_double(value));
     else
         veer_store_double(y, i, value);
 }

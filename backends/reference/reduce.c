@@ -150,22 +150,54 @@ veer_kernel_result_t veer_reference_arg_max(veer_reference_call_t *c) {
     return VEER_KERNEL_OK;
 }
 
-/* Puts element `at` of a line into the sorted indices found so far, `count` of at most k; they are `stride` apart. */
-static int64_t insert(const veer_tensor_t *x, int64_t base, int64_t at, int64_t *found, int64_t stride, int64_t count,
-                      int64_t k, bool largest) {
-    int64_t low = 0, high = count;
-    while (low < high) { /* the first that `at` beats: behind its equals */
-        int64_t middle = low + (high - low) / 2;
-        if (beats(x, base + at * stride, base + found[middle * stride] * stride, largest))
-            high = middle;
-        else
-            low = middle + 1;
+/* ---- top_k: of each line a heap of the best so far, whose root is the worst of them ---- */
+typedef struct best_s {
+    const veer_tensor_t *x;
+    int64_t base, stride, count;
+    int64_t *found; /* indices in the line, `stride` apart */
+    bool largest;
+} best_t;
+
+/* Whether element a of the line comes before b: of equals the first. */
+static bool precedes(const best_t *s, int64_t a, int64_t b) {
+    int64_t at_a = s->base + a * s->stride, at_b = s->base + b * s->stride;
+    if (beats(s->x, at_a, at_b, s->largest)) return true;
+    return a < b && !beats(s->x, at_b, at_a, s->largest);
+}
+
+/* Moves `value` down from place i until nothing below it is worse. */
+static void sink(best_t *s, int64_t i, int64_t value) {
+    for (int64_t child; (child = 2 * i + 1) < s->count; i = child) {
+        if (child + 1 < s->count && precedes(s, s->found[child * s->stride], s->found[(child + 1) * s->stride]))
+            child++;
+        if (!precedes(s, value, s->found[child * s->stride])) break;
+        s->found[i * s->stride] = s->found[child * s->stride];
     }
-    if (low == k) return count;
-    if (count < k) count++;
-    for (int64_t i = count - 1; i > low; i--) found[i * stride] = found[(i - 1) * stride];
-    found[low * stride] = at;
-    return count;
+    s->found[i * s->stride] = value;
+}
+
+static void rise(best_t *s, int64_t i, int64_t value) {
+    for (int64_t parent; i > 0; i = parent) {
+        parent = (i - 1) / 2;
+        if (!precedes(s, s->found[parent * s->stride], value)) break;
+        s->found[i * s->stride] = s->found[parent * s->stride];
+    }
+    s->found[i * s->stride] = value;
+}
+
+/* The k best of n in order: n log k, whatever the order of the elements. */
+static void find_best(best_t *s, int64_t n, int64_t k) {
+    for (int64_t at = 0; at < n && k > 0; at++) {
+        if (s->count < k)
+            s->count++, rise(s, s->count - 1, at);
+        else if (precedes(s, at, s->found[0]))
+            sink(s, 0, at);
+    }
+    while (s->count > 1) {
+        int64_t worst = s->found[0], last = --s->count;
+        sink(s, 0, s->found[last * s->stride]);
+        s->found[last * s->stride] = worst;
+    }
 }
 
 veer_kernel_result_t veer_reference_top_k(veer_reference_call_t *c) {
@@ -175,11 +207,11 @@ veer_kernel_result_t veer_reference_top_k(veer_reference_call_t *c) {
     lines_t l = lines_of(c);
     for (int64_t o = 0; o < l.outer; o++)
         for (int64_t i = 0; i < l.inner; i++) {
-            int64_t base = o * l.n * l.inner + i, to = o * k * l.inner + i, count = 0;
-            int64_t *found = (int64_t *)c->out[1].data + to;
-            for (int64_t at = 0; at < l.n; at++) count = insert(x, base, at, found, l.inner, count, k, largest);
+            int64_t to = o * k * l.inner + i;
+            best_t s = {x, o * l.n * l.inner + i, l.inner, 0, (int64_t *)c->out[1].data + to, largest};
+            find_best(&s, l.n, k);
             for (int64_t j = 0; j < k; j++)
-                veer_copy_element(&c->out[0], to + j * l.inner, x, base + found[j * l.inner] * l.inner);
+                veer_copy_element(&c->out[0], to + j * l.inner, x, s.base + s.found[j * l.inner] * l.inner);
         }
     return VEER_KERNEL_OK;
 }

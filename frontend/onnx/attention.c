@@ -50,7 +50,7 @@ static veer_value_t causal(veer_onnx_node_t *n, int64_t rows, int64_t columns, i
     veer_type_t type = VEER_TYPE(VEER_DTYPE_BOOL, rows, columns);
     uint8_t *sees = veer_onnx_new_data(n, &type);
     if (!sees) return VEER_NO_VALUE;
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; columns > 0 && i < rows; i++)
         for (int64_t j = 0; j < columns; j++) sees[i * columns + j] = j <= i + past;
     return veer_const_view(n->b, type, sees, NULL);
 }

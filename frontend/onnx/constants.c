@@ -133,9 +133,9 @@ void veer_onnx_eye_like(veer_onnx_node_t *n) {
     mask.dtype = VEER_DTYPE_BOOL;
     uint8_t *data = veer_onnx_new_data(n, &mask);
     if (dtype == VEER_DTYPE_NONE) veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "dtype %lld is not supported", (long long)to);
-    for (int64_t i = 0; data && i < type.dims[0]; i++)
-        if (k < type.dims[1] && k > -type.dims[0] && i + k >= 0 && i + k < type.dims[1])
-            data[i * type.dims[1] + i + k] = 1;
+    bool inside = k < type.dims[1] && k > -type.dims[0]; /* some of the diagonal is */
+    for (int64_t i = k < 0 ? -k : 0; data && inside && i < type.dims[0] && i + k < type.dims[1]; i++)
+        data[i * type.dims[1] + i + k] = 1;
     if (data && veer_onnx_ok(n)) n->out[0] = veer_cast(n->b, veer_const_view(n->b, mask, data, NULL), dtype);
 }
 

@@ -146,11 +146,8 @@ void veer_onnx_one_hot(veer_onnx_node_t *n) {
         (depth < 0 || depth > 1 << 24 || values.rank != 1 || values.dims[0] != 2 || x.rank + 1 > VEER_MAX_RANK))
         veer_onnx_fail(n, VEER_ERR_FILE, "depth %lld, values of rank %d, indices of rank %d: out of range",
                        (long long)depth, values.rank, x.rank);
-    int64_t *iota = veer_onnx_ok(n) ? veer_arena_array(n->arena, (size_t)depth + 1, sizeof *iota) : NULL;
-    if (!iota) {
-        veer_builder_fail(n->b, veer_onnx_ok(n) ? veer_out_of_memory() : NULL);
-        return;
-    }
+    int64_t *iota = veer_onnx_scratch(n, depth, sizeof *iota);
+    if (!iota) return;
     for (int64_t i = 0; i < depth; i++) iota[i] = i;
     shape.rank = x.rank + 1;
     for (int i = 0; i < shape.rank; i++) {

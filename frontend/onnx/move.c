@@ -301,7 +301,7 @@ void veer_onnx_trilu(veer_onnx_node_t *n) {
     uint8_t *keep = veer_onnx_new_data(n, &mask);
     if (!keep) return;
     k = clamp(k, -rows - 1, columns + 1);
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; columns > 0 && i < rows; i++) /* rows may be any number where there are no columns */
         for (int64_t j = 0; j < columns; j++) keep[i * columns + j] = upper ? j - i >= k : j - i <= k;
     n->out[0] =
         veer_where(n->b, veer_const_view(n->b, mask, keep, NULL), n->in[0], veer_const_scalar(n->b, x.dtype, 0));

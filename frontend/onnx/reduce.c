@@ -145,11 +145,8 @@ void veer_onnx_hardmax(veer_onnx_node_t *n) {
     veer_type_t rows = veer_onnx_type(n, x);
     int64_t dims[VEER_MAX_RANK] = {0};
     for (int i = 0; i < rows.rank; i++) dims[i] = i == axis ? rows.dims[i] : 1;
-    int64_t *iota = veer_onnx_ok(n) ? veer_arena_array(n->arena, (size_t)dims[axis] + 1, sizeof *iota) : NULL;
-    if (!iota) {
-        veer_builder_fail(n->b, veer_onnx_ok(n) ? veer_out_of_memory() : NULL);
-        return;
-    }
+    int64_t *iota = veer_onnx_scratch(n, dims[axis], sizeof *iota);
+    if (!iota) return;
     for (int64_t i = 0; i < dims[axis]; i++) iota[i] = i;
     veer_value_t hit = veer_equal(n->b, arg_max(n, x, axis, true, false, true),
                                   veer_const(n->b, veer_type_make(VEER_DTYPE_I64, rows.rank, dims), iota));

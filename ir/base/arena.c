@@ -7,6 +7,19 @@ struct veer_arena_block_s {
     size_t size_bytes, used_bytes; /* of the payload, which starts 64 bytes after the block */
 };
 
+/* Under the address sanitizer every piece is a block of its own, so that reading behind its end is found, and a sweep
+ * of failing allocations reaches each. */
+#if defined(__SANITIZE_ADDRESS__)
+#define VEER_ARENA_EXACT 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define VEER_ARENA_EXACT 1
+#endif
+#endif
+#ifndef VEER_ARENA_EXACT
+#define VEER_ARENA_EXACT 0
+#endif
+
 enum { HEADER_BYTES = 64, FIRST_BLOCK_BYTES = 1 << 14, LARGEST_BLOCK_BYTES = 1 << 20 };
 _Static_assert(sizeof(veer_arena_block_t) <= HEADER_BYTES, "the header fits in front of the payload");
 
@@ -27,7 +40,7 @@ void veer_arena_deinit(veer_arena_t *arena) {
 static veer_arena_block_t *add_block(veer_arena_t *arena, size_t at_least) {
     size_t want = arena->head ? arena->head->size_bytes * 2 : FIRST_BLOCK_BYTES, total;
     if (want > LARGEST_BLOCK_BYTES) want = LARGEST_BLOCK_BYTES;
-    if (want < at_least) want = at_least;
+    if (want < at_least || VEER_ARENA_EXACT) want = at_least;
     if (!veer_size_add(want, HEADER_BYTES, &total)) return NULL;
     veer_arena_block_t *block = veer_alloc(arena->allocator, total);
     if (!block) return NULL;

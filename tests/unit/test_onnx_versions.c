@@ -7,6 +7,7 @@
 #include "frontend/onnx_import.h"
 #include "ir/literal.h"
 #include "ir/verify.h"
+#include "tests/support/failing_allocator.h"
 #include "tests/unit/temp_folder.h"
 
 #include <math.h>
@@ -253,7 +254,42 @@ static void test_versions(void **state) {
     assert_true(refused <= REFUSED_AT_MOST);
 }
 
+/* Every allocation of an import fails in turn, and all from it on: of each model, at its newest operator set. */
+static void sweep(case_t *c) {
+    static const veer_onnx_options_t options = {.eval = veer_reference_node};
+    memcpy(c->model + c->model_bytes, (uint8_t[]){8 << 3 | 2, 2, 2 << 3, (uint8_t)NEWEST_OPSET}, 4);
+    for (long at = 0;; at += 1 + at / 16) {
+        failing_allocator_t f = {.fail_at = at};
+        veer_graph_t *g = NULL;
+        veer_func_t func;
+        veer_status_t status = veer_graph_create(failing_allocator(&f), &g);
+        if (!status) status = veer_onnx_import_memory(g, c->model, c->model_bytes + 4, "f", &options, &func);
+        veer_code_t code = veer_status_code(status);
+        veer_status_free(status);
+        veer_graph_destroy(g);
+        if (f.live) fail_msg("%s, allocation %ld: %ld blocks leaked", c->op, at, (long)f.live);
+        if (!f.failed) return;
+        if (code != VEER_ERR_RESOURCE) fail_msg("%s, allocation %ld: code %d", c->op, at, code);
+    }
+}
+
+static void test_failing_allocations(void **state) {
+    (void)state;
+    static char line[LINE_BYTES];
+    static case_t c;
+    FILE *file = fopen(VEER_TEST_DATA "/onnx_versions.txt", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file)) {
+        if (*line == '#') continue;
+        read_case(line, &c);
+        if (strstr(c.versions, "-23")) sweep(&c);
+        release(c.in, c.in_count);
+        release(c.out, c.out_count);
+    }
+    fclose(file);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_versions)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_versions), cmocka_unit_test(test_failing_allocations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
