@@ -82,6 +82,19 @@ static veer_status_t emit_llvm_matmul(veer_makers_t *m, const veer_graph_t *g, v
     return veer_ok();
 }
 
+static veer_status_t supports_amx_matmul(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
+                                         char *reason, size_t bytes) {
+    *out = contains(g, n, is_matmul) && veer_llvm_matmul_amx_supports(m->llvm, g, n, reason, bytes);
+    return veer_ok();
+}
+
+static veer_status_t emit_amx_matmul(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+    veer_llvm_kernel_t k;
+    VEER_TRY(veer_llvm_matmul_amx_emit(m->llvm, g, n, &k));
+    take_llvm(out, VEER_MAKER_AMX_MATMUL, &k);
+    return veer_ok();
+}
+
 static bool is_attention(veer_op_t op) {
     return op == VEER_OP_ATTENTION || op == VEER_OP_ATTENTION_GRAD;
 }
@@ -202,6 +215,7 @@ static const struct {
     veer_status_t (*emit)(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out);
 } makers[VEER_MAKER_COUNT] = {
 #ifdef VEER_WITH_LLVM
+    [VEER_MAKER_AMX_MATMUL] = {"llvm matmul amx", supports_amx_matmul, emit_amx_matmul},
     [VEER_MAKER_LLVM_MATMUL] = {"llvm matmul", supports_llvm_matmul, emit_llvm_matmul},
     [VEER_MAKER_LLVM_ATTENTION] = {"llvm attention", supports_llvm_attention, emit_llvm_attention},
     [VEER_MAKER_WINOGRAD_4] = {"winograd 4x4", supports_winograd_4, emit_winograd_4},

@@ -15,7 +15,8 @@ typedef enum veer_backend_e {
 /* In the order in which they are asked. */
 typedef enum veer_maker_e {
     VEER_MAKER_NONE,
-    VEER_MAKER_LLVM_MATMUL,    /* packed products of our own */
+    VEER_MAKER_AMX_MATMUL,     /* packed products of our own on the matrix unit, where there is one */
+    VEER_MAKER_LLVM_MATMUL,    /* in vectors */
     VEER_MAKER_LLVM_ATTENTION, /* and its gradient */
     VEER_MAKER_WINOGRAD_4_FLY, /* 3x3 convolutions of our own, in tiles of 4x4, weights transformed on the fly: they
                                   take less memory than packed ones and less of its speed, which threads share */

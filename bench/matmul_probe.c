@@ -34,7 +34,7 @@ typedef struct case_s {
     veer_node_t node;
     void *bufs[MAX_BUFS];
     veer_onednn_kernel_t dnn;
-    veer_llvm_kernel_t ours;
+    veer_llvm_kernel_t ours, unit; /* on the matrix unit; no items: not done there */
 } case_t;
 
 static void make_case(const shape_t *s, case_t *c) {
@@ -70,29 +70,45 @@ static void make_case(const shape_t *s, case_t *c) {
     check(veer_builder_status(&b));
 }
 
+/* GFLOP/s on one and two threads, warm and cold. */
+static void rates(const case_t *c, const veer_llvm_t *llvm, const veer_llvm_kernel_t *k, double flops, char *room,
+                  double warm[2], double cold[2]) {
+    void *bufs[MAX_BUFS];
+    for (int i = 0; i < MAX_BUFS; i++) bufs[i] = c->bufs[i];
+    if (k->packed) bufs[k->packed_buf] = (void *)(uintptr_t)k->packed;
+    probe_t p = {
+        .fn = veer_llvm_symbol(llvm, k->id), .bufs = bufs, .items = k->work_items, .scratch_bytes = k->scratch_bytes};
+    for (int t = 1; t <= 2; t++) warm[t - 1] = rate_of(&p, flops, t);
+    if (!k->packed) return;
+    ring_t ring = cold_ring(k->packed, k->packed_bytes, k->packed_buf, &k->stream, room);
+    for (int t = 1; t <= 2; t++) cold[t - 1] = cold_rate(p, &ring, bufs, NULL, flops, t);
+}
+
 static void print_case(const shape_t *s, case_t *c, const veer_llvm_t *llvm, char *room) {
     static const char *const names[] = {"", "bias", "bias gelu", "bias residual"};
-    double flops = 2.0 * (double)(s->leads * s->m) * (double)(s->k * s->n), r[4], cold[2] = {0};
-    void *packed[MAX_BUFS];
-    for (int i = 0; i < MAX_BUFS; i++) packed[i] = c->bufs[i];
-    if (c->ours.packed) packed[c->ours.packed_buf] = (void *)(uintptr_t)c->ours.packed;
+    double flops = 2.0 * (double)(s->leads * s->m) * (double)(s->k * s->n), dnn_rate[2], r[2], cold[2] = {0};
     probe_t dnn = {.fn = c->dnn.fn,
                    .params = c->dnn.params,
                    .bufs = c->bufs,
                    .items = c->dnn.work_items,
                    .scratch_bytes = c->dnn.scratch_bytes};
-    probe_t ours = {.fn = veer_llvm_symbol(llvm, c->ours.id),
-                    .bufs = packed,
-                    .items = c->ours.work_items,
-                    .scratch_bytes = c->ours.scratch_bytes};
-    for (int t = 1; t <= 2; t++) r[t - 1] = rate_of(&dnn, flops, t), r[t + 1] = rate_of(&ours, flops, t);
-    if (c->ours.packed) {
-        ring_t ring = cold_ring(c->ours.packed, c->ours.packed_bytes, c->ours.packed_buf, &c->ours.stream, room);
-        for (int t = 1; t <= 2; t++) cold[t - 1] = cold_rate(ours, &ring, packed, NULL, flops, t);
+    for (int t = 1; t <= 2; t++) dnn_rate[t - 1] = rate_of(&dnn, flops, t);
+    rates(c, llvm, &c->ours, flops, room, r, cold);
+    printf("%2dx%4dx%4dx%4d %-13s |%6.0f%6.0f |%6.0f%6.0f |%5.2f%6.2f |%6.0f%6.0f | %3d %3d", (int)s->leads, (int)s->m,
+           (int)s->k, (int)s->n, names[s->epilogue], dnn_rate[0], dnn_rate[1], r[0], r[1], r[0] / dnn_rate[0],
+           r[1] / dnn_rate[1], cold[0], cold[1], (int)c->dnn.work_items, (int)c->ours.work_items);
+    if (c->unit.work_items) {
+        rates(c, llvm, &c->unit, flops, room, r, cold);
+        printf(" |%6.0f%6.0f |%6.0f%6.0f | %3d", r[0], r[1], cold[0], cold[1], (int)c->unit.work_items);
     }
-    printf("%2dx%4dx%4dx%4d %-13s |%6.0f%6.0f |%6.0f%6.0f |%5.2f%6.2f |%6.0f%6.0f | %3d %3d\n", (int)s->leads,
-           (int)s->m, (int)s->k, (int)s->n, names[s->epilogue], r[0], r[1], r[2], r[3], r[2] / r[0], r[3] / r[1],
-           cold[0], cold[1], (int)c->dnn.work_items, (int)c->ours.work_items);
+    printf("\n");
+}
+
+static void emit_case(veer_llvm_t *llvm, case_t *c) {
+    char reason[160];
+    check(veer_llvm_matmul_emit(llvm, c->g, c->node, &c->ours));
+    if (veer_llvm_matmul_amx_supports(llvm, c->g, c->node, reason, sizeof reason))
+        check(veer_llvm_matmul_amx_emit(llvm, c->g, c->node, &c->unit));
 }
 
 int main(int argc, char **argv) {
@@ -104,14 +120,15 @@ int main(int argc, char **argv) {
     double start = now();
     for (int i = 0; i < SHAPES; i++) {
         make_case(&shapes[i], &cases[i]);
-        check(veer_llvm_matmul_emit(llvm, cases[i].g, cases[i].node, &cases[i].ours));
+        emit_case(llvm, &cases[i]);
     }
     check(veer_llvm_finish(llvm));
     printf("%d kernels compiled in %.0f ms\n", SHAPES, 1e3 * (now() - start));
     for (int i = 0; i < SHAPES; i++) check(veer_onednn_emit(dnn, cases[i].g, cases[i].node, NULL, &cases[i].dnn));
     char *room = veer_alloc(veer_allocator_system(), RING_BYTES);
     if (!room) return 1;
-    printf("L x M x K x N                   | oneDNN: 1, 2 | ours: 1, 2  | ratio: 1, 2 | cold: 1, 2  | items\n");
+    printf("L x M x K x N                   | oneDNN: 1, 2 | ours: 1, 2  | ratio: 1, 2 | cold: 1, 2  | items   | "
+           "matrix unit | cold        | items\n");
     for (int i = 0; i < SHAPES; i++) print_case(&shapes[i], &cases[i], llvm, room);
     veer_free(veer_allocator_system(), room);
     return 0;

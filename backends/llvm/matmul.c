@@ -198,6 +198,10 @@ static double bytes_moved(const veer_mm_problem_t *p) {
     return 4 * sum;
 }
 
+void veer_mm_measures(const veer_mm_problem_t *p, double *out_flops, double *out_bytes) {
+    *out_flops = operations(p), *out_bytes = bytes_moved(p);
+}
+
 static veer_status_t write_kernel(veer_llvm_t *llvm, const veer_mm_problem_t *p, const veer_mm_blocking_t *b,
                                   veer_llvm_kernel_t *out) {
     veer_jit_kernel_t jit;
@@ -205,7 +209,7 @@ static veer_status_t write_kernel(veer_llvm_t *llvm, const veer_mm_problem_t *p,
     veer_mm_emit(&jit, p, b);
     veer_jit_end(llvm, &jit, NULL, 400 + 40 * (double)p->step_count);
     *out = (veer_llvm_kernel_t){.id = jit.id, .work_items = p->leads * b->groups * b->panels};
-    out->flops = operations(p), out->bytes = bytes_moved(p);
+    veer_mm_measures(p, &out->flops, &out->bytes);
     return veer_ok();
 }
 

@@ -101,6 +101,9 @@ double veer_mm_tile_cycles(int64_t rows, int vectors, int lanes);
 /* `registers`: vector registers of the target. */
 veer_mm_blocking_t veer_mm_cut(const veer_mm_problem_t *p, int lanes, int registers);
 
+/* Operations of a product with what follows it, and bytes that it reads and writes. */
+void veer_mm_measures(const veer_mm_problem_t *p, double *out_flops, double *out_bytes);
+
 /* Writes the body of a kernel that does items [begin, end). */
 void veer_mm_emit(veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const veer_mm_blocking_t *b);
 

@@ -21,6 +21,7 @@ typedef struct case_s {
     int64_t leads, m, k, n;
     bool trans_a, trans_b;
     int program; /* 0: none */
+    bool unit;   /* on the matrix unit */
     veer_graph_t *g;
     veer_func_t func;
     veer_node_t node;
@@ -106,15 +107,22 @@ static void add_case(suite_t *s, case_t shape, bool is_constant, bool shared_b) 
     check(veer_builder_status(&b));
     char reason[256];
     if (!veer_llvm_matmul_supports(c->g, c->node, reason, sizeof reason)) fail_msg("not supported: %s", reason);
-    check(veer_llvm_matmul_emit(s->llvm, c->g, c->node, &c->kernel));
+    if (c->unit && !veer_llvm_matmul_amx_supports(s->llvm, c->g, c->node, reason, sizeof reason))
+        fail_msg("not supported: %s", reason);
+    check(c->unit ? veer_llvm_matmul_amx_emit(s->llvm, c->g, c->node, &c->kernel)
+                  : veer_llvm_matmul_emit(s->llvm, c->g, c->node, &c->kernel));
 }
 
 /* ---- running ---- */
 
-static void run_kernel(const suite_t *s, const case_t *c, void **bufs, int shares) {
+/* Shares one after the other, `forward` as a thread that goes on where it ended, else from the last to the first. */
+static void run_kernel(const suite_t *s, const case_t *c, void **bufs, void *scratch, int shares, bool forward) {
     int64_t items = c->kernel.work_items;
-    for (int share = shares - 1; share >= 0; share--) {
+    memset(scratch, 0xFF, c->kernel.scratch_bytes);
+    for (int i = 0; i < shares; i++) {
+        int share = forward ? i : shares - 1 - i;
         veer_kernel_args_t args = {.buf = bufs, .begin = items * share / shares, .end = items * (share + 1) / shares};
+        args.scratch = scratch, args.continues = forward && args.begin > 0;
         args.next = share % 2 ? c->kernel.packed : NULL; /* fetched at the end of the share, used for nothing */
         if (args.begin < args.end) assert_int_equal(veer_llvm_symbol(s->llvm, c->kernel.id)(&args), 0);
     }
@@ -133,6 +141,21 @@ static void expect_chain(const case_t *c, const float *a, const float *b, int64_
     }
 }
 
+/* As amx.h says: all but 2^-25 of each product, k / 32 * 6 + 18 roundings of sums. */
+static void expect_sums(const case_t *c, const float *a, const float *b, const float *got) {
+    for (int64_t i = 0; i < c->m * c->n; i++) {
+        double sum = 0, size = 0;
+        for (int64_t k = 0; k < c->k; k++) {
+            double term = (double)a[i / c->n * c->k + k] * b[c->trans_b ? i % c->n * c->k + k : k * c->n + i % c->n];
+            sum += term, size += fabs(term);
+        }
+        double tolerance = size * 0x1p-24 * ((double)c->k / 32 * 6 + 19);
+        if (!(fabs(sum - (double)got[i]) <= tolerance))
+            fail_msg("%lldx%lldx%lld: [%lld] is %.9g, expected %.9g within %.3g", (long long)c->m, (long long)c->k,
+                     (long long)c->n, (long long)i, (double)got[i], sum, tolerance);
+    }
+}
+
 /* Sums of k products of numbers up to 1, each rounded once; no program here amplifies by more than 3. */
 static void expect_near(const case_t *c, const float *want, const float *got) {
     double tolerance = 3 * 0x1p-24 * ((double)c->k + 16) * ((double)c->k / 4 + 2);
@@ -146,27 +169,31 @@ static void expect_near(const case_t *c, const float *want, const float *got) {
 static void run_case(suite_t *s, const case_t *c) {
     veer_tensor_t in[MAX_IO], want;
     void *bufs[MAX_IO + 1] = {0};
-    unsigned char *out[2];
+    unsigned char *out[3];
+    void *scratch = aligned_alloc(64, (c->kernel.scratch_bytes + 127) & ~(size_t)63);
     int args = bind(s, c, in, bufs), operands = veer_node_in_count(c->g, c->node);
     size_t bytes = veer_type_bytes(veer_value_type(c->g, veer_node_out(c->g, c->node, 0)));
     const float *b = bufs[1];
     if (c->kernel.packed) bufs[c->kernel.packed_buf] = (void *)(uintptr_t)c->kernel.packed;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         out[i] = malloc(bytes + 2 * GUARD);
         memset(out[i], 0xA5, bytes + 2 * GUARD);
         bufs[operands] = out[i] + GUARD;
-        run_kernel(s, c, bufs, i ? 3 : 1);
+        run_kernel(s, c, bufs, scratch, (int[]){1, 3, 5}[i], i == 2);
         for (int k = 0; k < GUARD; k++)
             if (out[i][k] != 0xA5 || out[i][GUARD + bytes + (size_t)k] != 0xA5) fail_msg("writes outside the result");
     }
     assert_memory_equal(out[0], out[1], bytes + 2 * GUARD);
+    assert_memory_equal(out[0], out[2], bytes + 2 * GUARD);
     bool shared_b = veer_value_type(c->g, veer_node_in(c->g, c->node, 1))->dims[0] == 1;
-    if (c->program == 0 && fuses) expect_chain(c, bufs[0], b, shared_b ? 0 : c->k * c->n, (float *)(out[0] + GUARD));
+    if (c->program == 0 && c->unit) expect_sums(c, bufs[0], b, (float *)(out[0] + GUARD));
+    if (c->program == 0 && fuses && !c->unit)
+        expect_chain(c, bufs[0], b, shared_b ? 0 : c->k * c->n, (float *)(out[0] + GUARD));
     check(veer_reference_eval(c->g, c->func, in, args, veer_allocator_system(), &want, 1));
     expect_near(c, want.data, (float *)(out[0] + GUARD));
     veer_free(veer_allocator_system(), want.data);
     for (int i = 0; i < args; i++) veer_free(veer_allocator_system(), in[i].data);
-    free(out[0]), free(out[1]);
+    free(out[0]), free(out[1]), free(out[2]), free(scratch);
 }
 
 /* ---- tests ---- */
@@ -227,6 +254,50 @@ static void large_products(void **state) {
     run_all(s);
 }
 
+/* One tile or two at the end, panels with and without all columns, one block of k and several, every program. */
+static void products_on_the_matrix_unit(void **state) {
+    suite_t *s = *state;
+    static const int64_t rows[] = {48, 49, 63, 64, 65, 80, 97, 160}, columns[] = {64, 70, 80, 81, 96, 100, 128, 159},
+                         depths[] = {96, 128, 160, 192, 768, 800, 1536, 2048};
+    case_t probe = {.leads = 1, .m = 64, .k = 128, .n = 64};
+    add_case(s, probe, true, true);
+    char reason[160];
+    if (!veer_llvm_matmul_amx_supports(s->llvm, s->cases[0].g, s->cases[0].node, reason, sizeof reason)) {
+        print_message("skipped: %s\n", reason);
+        skip();
+    }
+    for (int i = 0; i < 8 + 2 * (PROGRAMS - 1); i++) {
+        case_t c = {.leads = 1, .m = rows[i % 8], .k = depths[(i * 3 + i / 8) % 8], .n = columns[(i * 5 + i / 8) % 8]};
+        c.trans_b = i % 2, c.unit = true;
+        c.program = i < 8 ? 0 : 1 + (i - 8) % (PROGRAMS - 1);
+        add_case(s, c, true, true);
+    }
+    run_all(s);
+}
+
+/* What the unit is not for is refused with the reason. */
+static void products_that_are_not_for_the_unit(void **state) {
+    suite_t *s = *state;
+    static const struct {
+        case_t c;
+        bool is_constant, shared_b;
+        const char *reason;
+    } refused[] = {
+        {{.leads = 1, .m = 64, .k = 128, .n = 64}, false, true, "not one constant"},
+        {{.leads = 2, .m = 64, .k = 128, .n = 64}, true, false, "not one constant"},
+        {{.leads = 1, .m = 64, .k = 129, .n = 64}, true, true, "whole chunks"},
+        {{.leads = 1, .m = 64, .k = 128, .n = 64, .trans_a = true}, true, true, "whole chunks"},
+        {{.leads = 1, .m = 16, .k = 128, .n = 64}, true, true, "too small"},
+        {{.leads = 1, .m = 64, .k = 1024, .n = 1024}, true, true, "too large"},
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        char reason[160];
+        add_case(s, refused[i].c, refused[i].is_constant, refused[i].shared_b);
+        assert_false(veer_llvm_matmul_amx_supports(s->llvm, s->cases[i].g, s->cases[i].node, reason, sizeof reason));
+        assert_true(strstr(reason, refused[i].reason) || strstr(reason, "there is no matrix unit"));
+    }
+}
+
 /* Equal shapes share a kernel but not its constant; equal constants share their packed form. */
 static void kernels_are_shared(void **state) {
     suite_t *s = *state;
@@ -250,6 +321,8 @@ static int run_group(const char *name, const char *target) {
         cmocka_unit_test_setup_teardown(batches, set_up, tear_down),
         cmocka_unit_test_setup_teardown(programs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_products, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(products_on_the_matrix_unit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(products_that_are_not_for_the_unit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kernels_are_shared, set_up, tear_down),
     };
     cpu = target;
