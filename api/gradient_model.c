@@ -34,6 +34,16 @@ static veer_status_t no_such(const char *what, const char *name, size_t length, 
                             "%ss are: %s", what, known);
 }
 
+/* The number of results where there is none of that name. */
+static int find_result(const request_t *r, const char *name, size_t length) {
+    int i = 0, count = veer_region_result_count(r->g, veer_func_body(r->g, r->model));
+    for (; i < count; i++) {
+        const char *other = veer_func_result_name(r->g, r->model, i);
+        if (strlen(other) == length && !memcmp(other, name, length)) break;
+    }
+    return i;
+}
+
 /* "logits", "logits[3]", "x[0,2]" */
 static veer_status_t parse_of(request_t *r, const char *text) {
     veer_region_t body = veer_func_body(r->g, r->model);
@@ -41,12 +51,13 @@ static veer_status_t parse_of(request_t *r, const char *text) {
     if (!text && count != 1)
         return veer_status_help(veer_error(VEER_ERR_CONFIG, "the model has %d outputs", count), "name one with --of");
     if (!text) return veer_ok();
-    /* A name may hold brackets itself: the index is what stands in the last pair. */
-    const char *bracket = text[strlen(text) - (*text != 0)] == ']' ? strrchr(text, '[') : NULL;
-    size_t length = bracket ? (size_t)(bracket - text) : strlen(text);
-    for (r->of = 0; r->of < count; r->of++) {
-        const char *name = veer_func_result_name(r->g, r->model, r->of);
-        if (strlen(name) == length && !memcmp(name, text, length)) break;
+    /* A name may hold brackets itself: all of it is tried first, then the index is what stands in the last pair. */
+    const char *bracket = NULL;
+    size_t length = strlen(text);
+    r->of = find_result(r, text, length);
+    if (r->of == count && length && text[length - 1] == ']' && (bracket = strrchr(text, '['))) {
+        length = (size_t)(bracket - text);
+        r->of = find_result(r, text, length);
     }
     if (r->of == count) return no_such("output", text, length, r->g, r->model, false);
     for (const char *at = bracket; at && *at != ']';) {

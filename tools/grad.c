@@ -8,6 +8,7 @@
 typedef struct {
     veer_command_t *c;
     const char *path, *export_path;
+    int of_count; /* outputs to differentiate, one after the other: 1 unless --of is given more than once */
     veer_gradient_request_t request;
     veer_onnx_info_t info;
     veer_inputs_t inputs;
@@ -42,7 +43,14 @@ static veer_status_t read_request(grad_t *s) {
     s->export_path = veer_args_value(args, "export");
     s->request.of = veer_args_value(args, "of");
     s->request.head = veer_args_value(args, "head");
+    int given = veer_args_count(args, "of");
+    s->of_count = given > 1 ? given : 1;
     VEER_TRY(read_wrt(s));
+    bool one = s->export_path || veer_args_has(args, "output") ||
+               (!veer_args_has(args, "check") && !veer_args_has(args, "verify"));
+    if (given > 1 && one)
+        return veer_status_help(veer_error(VEER_ERR_CONFIG, "--of is given %d times", given),
+                                "only --check and --verify, without -o and --output, take several outputs");
     if (!s->export_path && !veer_args_has(args, "check") && !veer_args_has(args, "verify") &&
         !veer_args_has(args, "input") && !veer_args_has(args, "output"))
         return veer_status_help(
@@ -77,6 +85,11 @@ static veer_status_t options_of(grad_t *s, veer_compile_options_t *out) {
     return veer_compile_flags(s->c, out);
 }
 
+/* The request for output k of those that --of names. */
+static void choose_of(grad_t *s, int k) {
+    if (veer_args_count(&s->c->args, "of")) s->request.of = veer_args_value_at(&s->c->args, "of", k);
+}
+
 /* ---- --check ---- */
 
 static veer_status_t check(grad_t *s) {
@@ -85,7 +98,12 @@ static veer_status_t check(grad_t *s) {
     r->stage = "gradient";
     VEER_TRY(veer_dims_fill(s->c, &s->dims, &s->info));
     VEER_TRY(options_of(s, &options));
-    VEER_TRY(veer_check_gradient(s->path, &s->request, &options));
+    veer_status_t status = veer_ok();
+    for (int k = 0; k < s->of_count; k++) {
+        choose_of(s, k);
+        status = veer_status_join(status, veer_check_gradient(s->path, &s->request, &options));
+    }
+    VEER_TRY(status);
     json_t *root = veer_report_object(r);
     veer_put_text(r, root, "model", s->path);
     veer_put_bool(r, root, "gradient", true);
@@ -98,14 +116,14 @@ static veer_status_t check(grad_t *s) {
 
 static const double compiled_tolerance = 1e-3; /* single precision through a deep network */
 
-static veer_status_t report_verify(grad_t *s, const veer_finite_t *results, double rtol) {
+static veer_status_t add_verified(grad_t *s, const veer_finite_t *results, double rtol, json_t *rows) {
     veer_report_t *r = &s->c->report;
-    json_t *rows = veer_report_array(r);
     veer_status_t status = NULL;
     for (int k = 0; k < s->request.wrt_count; k++) {
         const veer_finite_t *f = &results[k];
         bool passed = f->difference <= rtol && f->compiled_error <= compiled_tolerance;
         json_t *row = veer_report_object(r);
+        if (s->of_count > 1) veer_put_text(r, row, "of", s->request.of);
         veer_put_text(r, row, "input", s->request.wrt[k]);
         veer_put_real(r, row, "norm", f->norm);
         veer_put_int(r, row, "directions", VEER_FINITE_DIRECTIONS);
@@ -115,20 +133,23 @@ static veer_status_t report_verify(grad_t *s, const veer_finite_t *results, doub
         veer_append(r, rows, row);
         if (f->norm == 0) veer_report_note(r, "the gradient by '%s' is zero everywhere", s->request.wrt[k]);
         if (passed) continue;
-        veer_status_t one =
-            veer_error(VEER_ERR_MISMATCH, "%s: the gradient by '%s' is wrong", s->path, s->request.wrt[k]);
+        veer_status_t one = veer_error(VEER_ERR_MISMATCH, "%s: the gradient of '%s' by '%s' is wrong", s->path,
+                                       s->request.of ? s->request.of : "the output", s->request.wrt[k]);
         one = veer_status_note(one, "against finite differences: relative error %.3g, allowed %g", f->difference, rtol);
         one = veer_status_note(one, "compiled against double precision: relative error %.3g, allowed %g",
                                f->compiled_error, compiled_tolerance);
         status = veer_status_join(status, one);
     }
-    if (!veer_report_json(r, rows))
-        veer_report_table(r, rows,
-                          VEER_COLUMNS({"input", NULL}, {"norm", "gradient norm"}, {"directions", NULL},
-                                       {"difference", "error of differences"}, {"compiled", "error of compiled"},
-                                       {"passed", NULL}));
-    json_decref(rows);
     return status;
+}
+
+static void print_verified(grad_t *s, json_t *rows) {
+    veer_report_t *r = &s->c->report;
+    if (veer_report_json(r, rows)) return;
+    veer_report_table(r, rows,
+                      VEER_COLUMNS({"of", "output"}, {"input", NULL}, {"norm", "gradient norm"}, {"directions", NULL},
+                                   {"difference", "error of differences"}, {"compiled", "error of compiled"},
+                                   {"passed", NULL}));
 }
 
 static veer_status_t evaluate(grad_t *s, bool make_missing) {
@@ -141,10 +162,8 @@ static veer_status_t evaluate(grad_t *s, bool make_missing) {
     return veer_evaluate(s->c, &options, &s->evaluation);
 }
 
-static veer_status_t verify(grad_t *s) {
-    double rtol = 1e-4;
-    VEER_TRY(veer_args_double(&s->c->args, "rtol", 0, &rtol));
-    VEER_TRY(veer_dims_fill(s->c, &s->dims, &s->info));
+/* Of one output; its rows. */
+static veer_status_t verify_output(grad_t *s, double rtol, json_t *rows) {
     VEER_TRY(evaluate(s, true));
     s->c->report.stage = "verify";
     veer_finite_t *results = veer_arena_array(&s->c->args.arena, (size_t)s->request.wrt_count, sizeof *results);
@@ -152,7 +171,31 @@ static veer_status_t verify(grad_t *s) {
     veer_finite_options_t options = {
         .path = s->path, .request = &s->request, .inputs = &s->inputs, .evaluation = &s->evaluation};
     VEER_TRY(veer_finite_check(&options, s->c->allocator, results));
-    return report_verify(s, results, rtol);
+    return add_verified(s, results, rtol, rows);
+}
+
+/* Each output has a cotangent or a label of its own, so inputs are made up anew. */
+static veer_status_t forget_evaluation(grad_t *s) {
+    veer_evaluation_deinit(&s->evaluation);
+    veer_inputs_deinit(&s->inputs);
+    s->inputs = (veer_inputs_t){0};
+    return veer_inputs_from_args(s->c, &s->inputs);
+}
+
+static veer_status_t verify(grad_t *s) {
+    double rtol = 1e-4;
+    VEER_TRY(veer_args_double(&s->c->args, "rtol", 0, &rtol));
+    VEER_TRY(veer_dims_fill(s->c, &s->dims, &s->info));
+    json_t *rows = veer_report_array(&s->c->report);
+    veer_status_t status = veer_ok();
+    for (int k = 0; k < s->of_count && (!status || veer_status_code(status) == VEER_ERR_MISMATCH); k++) {
+        if (k) status = veer_status_join(status, forget_evaluation(s));
+        choose_of(s, k);
+        status = veer_status_join(status, verify_output(s, rtol, rows));
+    }
+    if (!status || veer_status_code(status) == VEER_ERR_MISMATCH) print_verified(s, rows);
+    json_decref(rows);
+    return status;
 }
 
 /* ---- all ---- */
@@ -189,7 +232,7 @@ static veer_status_t run_grad(veer_command_t *c) {
 }
 
 static const veer_flag_t flags[] = {
-    {"of", 0, "OUTPUT[INDEX]", "what is differentiated: an output, or one element of its last axes", false},
+    {"of", 0, "OUTPUT[INDEX]", "what is differentiated: an output, or one element of its last axes", true},
     {"wrt", 0, "INPUT[,INPUT]", "by what", true},
     {"head", 0, "HEAD", "softmax, bernoulli, sum, or vjp (the default where OUTPUT is no scalar)", false},
     {"export", 'o', "FILE.onnx", "write the outputs and gradients as an ordinary ONNX model", false},

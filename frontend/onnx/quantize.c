@@ -1,6 +1,7 @@
 /* Quantised tensors: real = (stored - zero point) * scale. Integer products are computed in double, where they are
  * exact up to 2^53. */
 #include "frontend/onnx/window.h"
+#include "ir/float8.h"
 
 static bool has_zero(const veer_onnx_node_t *n, int i) {
     return veer_onnx_has_in(n, i);
@@ -14,13 +15,37 @@ static void limits_of(veer_dtype_t dtype, double *out_low, double *out_high) {
     *out_high = is_signed ? half - 1 : 2 * half - 1;
 }
 
+/* The largest magnitude that rounds to the largest number of the format. */
+static double float8_limit(veer_dtype_t dtype) {
+    uint8_t last = veer_float8_from_double(dtype, 1e9, true);
+    double most = veer_float8_to_double(dtype, last);
+    return most + (most - veer_float8_to_double(dtype, (uint8_t)(last - 1))) / 2;
+}
+
+/* The same value in double, of which no gradient passes: each x that is a multiple of 2^-1000 and below 2^23, as what a
+ * float8 rounds away is, times 2^1000 is whole. */
+static veer_value_t without_gradient(veer_onnx_node_t *n, veer_value_t x) {
+    return veer_mul_c(n->b, veer_floor(n->b, veer_mul_c(n->b, x, 0x1p1000)), 0x1p-1000);
+}
+
+/* x as the float8 holds it, in double: x + (rounded - x), exactly, where nothing is cut off, and there with x's
+ * gradient.
+ */
+static veer_value_t float8_straight_through(veer_onnx_node_t *n, veer_value_t x, veer_dtype_t to, int64_t saturates) {
+    veer_named_attr_t *attrs = VEER_ATTRS(VEER_INT("to", to), VEER_INT("saturate", saturates));
+    veer_value_t stored = veer_cast(n->b, veer_build(n->b, VEER_OP_CAST, &x, 1, attrs), VEER_DTYPE_F64);
+    x = veer_cast(n->b, x, VEER_DTYPE_F64);
+    veer_value_t rounded = veer_add(n->b, x, without_gradient(n, veer_sub(n->b, stored, x)));
+    veer_value_t limit = veer_const_scalar(n->b, VEER_DTYPE_F64, float8_limit(to));
+    return veer_where(n->b, veer_less_equal(n->b, veer_abs(n->b, x), limit), rounded, stored);
+}
+
 /* A float8 rounds by itself; its zero point is 0. */
 static veer_value_t to_float8(veer_onnx_node_t *n, veer_value_t x, veer_value_t zero, veer_dtype_t to) {
     int64_t saturates = veer_onnx_attr_int(n, "saturate", 1) != 0;
-    if (veer_onnx_straight_through(n))
-        veer_onnx_fail(n, VEER_ERR_UNSUPPORTED, "straight-through gradients of %s are not supported",
-                       veer_dtype_name(to));
+    if (!veer_onnx_ok(n)) return VEER_NO_VALUE;
     if (zero.i) x = veer_add(n->b, x, veer_cast(n->b, zero, veer_onnx_type(n, x).dtype));
+    if (veer_onnx_straight_through(n)) x = float8_straight_through(n, x, to, saturates);
     return veer_build(n->b, VEER_OP_CAST, &x, 1, VEER_ATTRS(VEER_INT("to", to), VEER_INT("saturate", saturates)));
 }
 

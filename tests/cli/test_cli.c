@@ -380,6 +380,30 @@ static void test_memory_budget(void **state) {
 #undef GRADIENT
 }
 
+/* y = x w and, called "y[0]", its square: both are looked at; the name is what stands there, not an element of y. */
+static void test_several_outputs(void **state) {
+    (void)state;
+    const float w[] = {1, 2, 3, 4};
+    begin();
+    put_node(&graph, "MatMul", "product", "x w", "y");
+    put_node(&graph, "Mul", "square", "y y", "y[0]");
+    bytes_t t = tensor("w", FLOAT, 2, (int64_t[]){2, 2}, w, sizeof w);
+    put_message(&graph, INITIALIZER, &t);
+    put_value(&graph, INPUT, "x", FLOAT, "3 2");
+    put_value(&graph, OUTPUT, "y", FLOAT, "3 2");
+    put_value(&graph, OUTPUT, "y[0]", FLOAT, "3 2");
+    const char *m = finish("m.onnx", 17);
+    expect_code(veer("grad", m, "--of", "y", "--of", "y[0]", "--wrt", "x", "--check"), 0, "");
+    expect_code(veer("grad", m, "--of", "y", "--of", "y[0]", "--wrt", "x", "--verify"), 0, "d_y[0]");
+    assert_out("y[0]");
+    expect_code(
+        veer("grad", m, "--of", "y[0][1]", "--wrt", "x", "--input", "x=0,0,1,0,0,1", "--output", "grad_x=@/dev/full"),
+        6, "");
+    expect_code(veer("grad", m, "--of", "y", "--of", "z", "--wrt", "x", "--check"), 2, "there is no output 'z'");
+    expect_code(veer("grad", m, "--of", "y", "--of", "y[0]", "--wrt", "x", "-o", path("g.onnx")), 2,
+                "--check and --verify");
+}
+
 /* What `veer grad` writes can be differentiated; the second gradient by x has a name of its own. */
 static void test_gradient_of_gradient(void **state) {
     (void)state;
@@ -630,17 +654,29 @@ static void test_tables(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_usage),          TEST(test_spellings),
-        TEST(test_error_as_json),  TEST(test_broken_files),
-        TEST(test_limits),         TEST(test_external_data),
-        TEST(test_broken_graphs),  TEST(test_inputs),
-        TEST(test_unwritable),     TEST(test_verify),
-        TEST(test_suite),          TEST(test_onnx_suite),
-        TEST(test_grad),           TEST(test_schedule_verb),
-        TEST(test_opt_verb),       TEST(test_tables),
-        TEST(test_sample_outputs), TEST(test_sample_settings),
-        TEST(test_interrupt),      TEST(test_examples),
-        TEST(test_memory_budget),  TEST(test_gradient_of_gradient),
+        TEST(test_usage),
+        TEST(test_spellings),
+        TEST(test_error_as_json),
+        TEST(test_broken_files),
+        TEST(test_limits),
+        TEST(test_external_data),
+        TEST(test_broken_graphs),
+        TEST(test_inputs),
+        TEST(test_unwritable),
+        TEST(test_verify),
+        TEST(test_suite),
+        TEST(test_onnx_suite),
+        TEST(test_grad),
+        TEST(test_schedule_verb),
+        TEST(test_opt_verb),
+        TEST(test_tables),
+        TEST(test_sample_outputs),
+        TEST(test_sample_settings),
+        TEST(test_interrupt),
+        TEST(test_examples),
+        TEST(test_memory_budget),
+        TEST(test_gradient_of_gradient),
+        TEST(test_several_outputs),
     };
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }

@@ -410,15 +410,14 @@ static void nested_graphs(void **state) {
 
 /* ---- straight through ---- */
 
-/* x quantised to u8 in steps of 1/2 around 128, and back. */
-static bytes_t quantised_model(const veer_tensor_t *x) {
+/* x quantised in steps of 1/2 to what is stored as `zero`'s type, and back. */
+static bytes_t quantised_model(const veer_tensor_t *x, int stored_type, uint8_t zero) {
     bytes_t graph = {0}, model = {0};
     double scale = 0.5;
-    uint8_t zero = 128;
     char dims[20];
     snprintf(dims, sizeof dims, "%lld", (long long)x->type.dims[0]);
     put_value(&graph, INPUT, "x", DOUBLE, dims);
-    bytes_t s = tensor("s", DOUBLE, 0, NULL, &scale, sizeof scale), z = tensor("z", 2, 0, NULL, &zero, 1);
+    bytes_t s = tensor("s", DOUBLE, 0, NULL, &scale, sizeof scale), z = tensor("z", stored_type, 0, NULL, &zero, 1);
     put_message(&graph, INITIALIZER, &s);
     put_message(&graph, INITIALIZER, &z);
     put_node(&graph, "QuantizeLinear", "", "x s z", "q");
@@ -431,20 +430,45 @@ static bytes_t quantised_model(const veer_tensor_t *x) {
 /* By default what is rounded has no gradient; straight through it is 1 where nothing is cut off. */
 static void quantised_gradients(void **state) {
     (void)state;
-    double x[] = {-70, -1.1, 0.3, 63.4, 70}, ones[] = {1, 1, 1, 1, 1}, y[] = {-64, -1, 0.5, 63.5, 63.5};
-    const double wanted[2][5] = {{0, 0, 0, 0, 0}, {0, 1, 1, 1, 0}};
-    for (int through = 0; through < 2; through++) {
-        case_t c = {.args = {{VEER_TYPE(VEER_DTYPE_F64, 5), x}}, .arg_count = 1};
-        c.weights = (veer_tensor_t){VEER_TYPE(VEER_DTYPE_F64, 5), ones};
+    enum { COUNT = 6 };
+    static const struct {
+        int type;
+        uint8_t zero;
+        double x[COUNT], y[COUNT], through[COUNT];
+    } formats[] = {
+        {2, 128, {-70, -1.1, 0.3, 63.4, 70, 0}, {-64, -1, 0.5, 63.5, 63.5, 0}, {0, 1, 1, 1, 0, 1}}, /* uint8 */
+        {17,
+         0,
+         {-500, -1.1, 0.3, 200, 230, 240},
+         {-224, -1.125, 0.3125, 192, 224, 224},
+         {0, 1, 1, 1, 1, 0}}, /* e4m3fn */
+        {18,
+         0,
+         {-500, -1.1, 0.3, 1e-5, 119.9, 121},
+         {-120, -1.125, 0.3125, 0, 120, 120},
+         {0, 1, 1, 1, 1, 1}}, /* fnuz */
+        {19, 0, {-3e4, -1.1, 0.3, 1e-5, 5, 3e4}, {-28672, -1, 0.3125, 7.62939453125e-06, 5, 28672}, {1, 1, 1, 1, 1, 1}},
+    };
+    for (int k = 0; k < 2 * (int)(sizeof formats / sizeof *formats); k++) {
+        double x[COUNT], ones[COUNT] = {1, 1, 1, 1, 1, 1}, none[COUNT] = {0};
+        bool through = k & 1;
+        memcpy(x, formats[k / 2].x, sizeof x);
+        case_t c = {.args = {{VEER_TYPE(VEER_DTYPE_F64, COUNT), x}}, .arg_count = 1};
+        c.weights = (veer_tensor_t){VEER_TYPE(VEER_DTYPE_F64, COUNT), ones};
         veer_onnx_options_t options = {.eval = veer_reference_node, .straight_through = through};
-        bytes_t model = quantised_model(&c.args[0]);
+        bytes_t model = quantised_model(&c.args[0], formats[k / 2].type, formats[k / 2].zero);
         veer_tensor_t got;
         require_ok(veer_graph_create(veer_allocator_system(), &c.g));
         require_ok(veer_onnx_import_memory(c.g, model.data, model.size, "f", &options, &c.func));
         require_ok(veer_reference_eval(c.g, c.func, c.args, 1, veer_allocator_system(), &got, 1));
-        assert_memory_equal(got.data, y, sizeof y);
+        for (int i = 0; i < COUNT; i++)
+            if (((double *)got.data)[i] != formats[k / 2].y[i])
+                fail_msg("type %d, element %d: %.17g", formats[k / 2].type, i, ((double *)got.data)[i]);
         differentiate(&c);
-        assert_memory_equal(c.d[0].data, wanted[through], sizeof wanted[through]);
+        const double *want = through ? formats[k / 2].through : none;
+        for (int i = 0; i < COUNT; i++)
+            if (((double *)c.d[0].data)[i] != want[i])
+                fail_msg("type %d, gradient %d: %.17g", formats[k / 2].type, i, ((double *)c.d[0].data)[i]);
         tensor_free(&got), tensor_free(&c.d[0]);
         veer_graph_destroy(c.g);
     }
