@@ -225,9 +225,12 @@ done:
                   : status;
 }
 
+/* A result without elements hands nothing on; rules need not know such types. */
 static bool has_cotangent(const sweep_t *s, veer_node_t n) {
-    for (int i = 0; i < veer_node_out_count(s->g, n); i++)
-        if (s->d[veer_node_out(s->g, n, i).i].i && s->reached[veer_node_out(s->g, n, i).i]) return true;
+    for (int i = 0; i < veer_node_out_count(s->g, n); i++) {
+        veer_value_t out = veer_node_out(s->g, n, i);
+        if (s->d[out.i].i && s->reached[out.i] && veer_type_count(veer_value_type(s->g, out))) return true;
+    }
     return false;
 }
 
