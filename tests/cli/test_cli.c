@@ -396,9 +396,8 @@ static void test_several_outputs(void **state) {
     expect_code(veer("grad", m, "--of", "y", "--of", "y[0]", "--wrt", "x", "--check"), 0, "");
     expect_code(veer("grad", m, "--of", "y", "--of", "y[0]", "--wrt", "x", "--verify"), 0, "d_y[0]");
     assert_out("y[0]");
-    expect_code(
-        veer("grad", m, "--of", "y[0][1]", "--wrt", "x", "--input", "x=0,0,1,0,0,1", "--output", "grad_x=@/dev/full"),
-        6, "");
+    expect_code(veer("grad", m, "--of", "y[0][1]", "--wrt", "x", "--verify"), 0, "");
+    assert_out("yes");
     expect_code(veer("grad", m, "--of", "y", "--of", "z", "--wrt", "x", "--check"), 2, "there is no output 'z'");
     expect_code(veer("grad", m, "--of", "y", "--of", "y[0]", "--wrt", "x", "-o", path("g.onnx")), 2,
                 "--check and --verify");
