@@ -444,7 +444,14 @@ static int gather_point(veer_fx_nest_t *n, const veer_fx_expr_t *e, const map_t 
     return gathered(n, e, axis, &im, &to, guard);
 }
 
+static uint32_t index_vars(const veer_fx_nest_t *n, const index_t *x) {
+    uint32_t vars = affine_vars(&x->a);
+    for (int i = 0; i < x->dynamic_count; i++) vars |= n->points[x->dynamic[i]].vars;
+    return vars;
+}
+
 static int reduce_point(veer_fx_nest_t *n, const veer_fx_expr_t *e, const map_t *m, int guard) {
+    static const char different[] = "a reduction of another reduction's results along a different axis";
     const veer_type_t *in = &n->region->exprs[e->args[0]].type;
     int64_t extents[VEER_MAX_RANK];
     int count = 0;
@@ -452,6 +459,7 @@ static int reduce_point(veer_fx_nest_t *n, const veer_fx_expr_t *e, const map_t 
         if (e->p[i] && in->dims[i] != 1) extents[count++] = in->dims[i];
     int space = space_of(n, extents, count);
     if (space < 0) return -1;
+    uint32_t outside = guard_vars(n, guard);
     map_t to;
     memset(&to, 0, sizeof to);
     veer_fx_point_t p = new_point(e->kind == VEER_FX_REDUCE ? VEER_PT_REDUCE : VEER_PT_ARG_MAX, e->type.dtype);
@@ -459,10 +467,16 @@ static int reduce_point(veer_fx_nest_t *n, const veer_fx_expr_t *e, const map_t 
         if (e->p[i] && in->dims[i] != 1) {
             to.dim[i] = origin_index(n, n->spaces[space].origins[axis++]);
             p.at = to.dim[i].a;
-        } else if (!e->p[i] && in->dims[i] != 1)
+        } else if (!e->p[i] && in->dims[i] != 1) {
             to.dim[i] = m->dim[o];
+            /* This one is inside another over equally long axes, of which it is asked for each element. */
+            if (index_vars(n, &to.dim[i]) & n->spaces[space].vars)
+                return veer_fx_decline(n->region, different) ? 0 : -1;
+        }
         if (!e->p[i] || e->i) o++;
     }
+    /* It is asked for each element of another reduction, over equally long axes: one variable cannot count both. */
+    if (outside & n->spaces[space].vars) return veer_fx_decline(n->region, different) ? 0 : -1;
     if (p.kind == VEER_PT_REDUCE) memset(&p.at, 0, sizeof p.at);
     p.op = e->op, p.space = space, p.arg_count = 1, p.j = e->j;
     if ((p.args[0] = point_of(n, e->args[0], &to, guard)) < 0) return -1;
@@ -470,8 +484,7 @@ static int reduce_point(veer_fx_nest_t *n, const veer_fx_expr_t *e, const map_t 
     for (int i = 0; i < n->point_count; i++) { /* a reduction inside must not run in this one's loops */
         const veer_fx_point_t *q = &n->points[i];
         if (veer_fx_is_reduction(q) && q->vars & n->spaces[space].vars)
-            return veer_fx_decline(n->region, "a reduction of another reduction's results along a different axis") ? 0
-                                                                                                                   : -1;
+            return veer_fx_decline(n->region, different) ? 0 : -1;
     }
     return add_point(n, &p);
 }

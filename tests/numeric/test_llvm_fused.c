@@ -928,6 +928,18 @@ static void declines_with_a_reason(void **state) {
     assert_false(yes);
     assert_string_equal(reason, "reductions along different axes");
     s->count++;
+    b = begin(s, "a reduction of another's results", 0, 0);
+    x = arg(s, VEER_TYPE(VEER_DTYPE_F32, 4, 4)); /* equally long */
+    f = begin_fused(s, &b, &x, 1);
+    rows = veer_reduce(&f.body, VEER_OP_REDUCE_SUM, f.in[0], (int64_t[]){1}, 1, true);
+    y = veer_reduce(&f.body, VEER_OP_REDUCE_SUM, veer_mul(&f.body, f.in[0], rows), (int64_t[]){0}, 1, false);
+    veer_builder_yield(&f.body, &y, 1);
+    check(veer_builder_status(&f.body), "a reduction of another's results");
+    veer_builder_fused_finish(&b, f.node);
+    check(veer_llvm_supports(b.graph, f.node, &yes, reason, sizeof reason), "a reduction of another's results");
+    assert_false(yes);
+    assert_string_equal(reason, "a reduction of another reduction's results along a different axis");
+    s->count++;
 }
 
 /* What the fuse pass asks before it makes a node. */
