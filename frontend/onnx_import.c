@@ -519,6 +519,7 @@ static veer_status_t import_file(veer_onnx_importer_t *im, const char *func_name
         veer_status_free(im->errors);
         veer_builder_fail(&im->b, NULL);
     }
+    if (!status && (im->scratch.failed || im->file.arena.failed)) status = veer_out_of_memory(); /* a name, say */
     if (status && im->file.path) status = veer_status_where(status, "%s", im->file.path);
     if (status && func.i) veer_graph_remove_func(im->graph, func);
     if (!status) *out_func = func;

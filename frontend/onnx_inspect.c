@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* "" where memory is short: the arena remembers that. */
 static const char *text_of(veer_onnx_info_t *info, const char *text) {
     const char *copy = veer_arena_strdup(&info->arena, text ? text : "");
     return copy ? copy : "";
@@ -241,6 +242,7 @@ static veer_status_t inspect(veer_allocator_t allocator, veer_onnx_file_t *file,
     if (!status) status = read_values(&info, file);
     if (!status) status = read_initializers(&info, file);
     if (!status) status = read_ops(&info, file);
+    if (!status && (info.arena.failed || file->arena.failed)) status = veer_out_of_memory();
     veer_onnx_file_close(file);
     if (status)
         veer_onnx_info_deinit(&info);

@@ -107,7 +107,7 @@ static veer_status_t build(veer_graph_t *g, gather_t *s, const char *kind, veer_
     veer_builder_t b = veer_builder_before(g, s->nodes[s->count - 1]);
     b.origins_from = VEER_NO_NODE;
     out->fused = veer_builder_fused(&b, kind, s->in, s->in_count);
-    if (out->fused.i) fill_body(&b, s, out, yields);
+    if (veer_builder_ok(&b)) fill_body(&b, s, out, yields);
     veer_builder_fused_finish(&b, out->fused);
     for (int k = 0; k < s->count && veer_builder_ok(&b); k++)
         veer_builder_fail(&b, veer_node_add_origins(g, out->fused, s->nodes[k]));
