@@ -55,43 +55,17 @@ static void take_llvm(veer_choice_t *c, veer_maker_t maker, const veer_llvm_kern
                                   .bytes = k->bytes}};
 }
 
-static veer_status_t supports_llvm(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
-                                   char *reason, size_t bytes) {
-    (void)m;
+static veer_status_t supports_llvm(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                   bool *out, char *reason, size_t bytes) {
+    (void)m, (void)maker;
     return veer_llvm_supports(g, n, out, reason, bytes);
 }
 
-static veer_status_t emit_llvm(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+static veer_status_t emit_llvm(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                               veer_choice_t *out) {
     veer_llvm_kernel_t k;
     VEER_TRY(veer_llvm_emit(m->llvm, g, n, &k));
-    take_llvm(out, VEER_MAKER_LLVM, &k);
-    return veer_ok();
-}
-
-static veer_status_t supports_llvm_matmul(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
-                                          char *reason, size_t bytes) {
-    (void)m;
-    *out = contains(g, n, is_matmul) && veer_llvm_matmul_supports(g, n, reason, bytes);
-    return veer_ok();
-}
-
-static veer_status_t emit_llvm_matmul(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
-    veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_matmul_emit(m->llvm, g, n, &k));
-    take_llvm(out, VEER_MAKER_LLVM_MATMUL, &k);
-    return veer_ok();
-}
-
-static veer_status_t supports_amx_matmul(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
-                                         char *reason, size_t bytes) {
-    *out = contains(g, n, is_matmul) && veer_llvm_matmul_amx_supports(m->llvm, g, n, reason, bytes);
-    return veer_ok();
-}
-
-static veer_status_t emit_amx_matmul(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
-    veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_matmul_amx_emit(m->llvm, g, n, &k));
-    take_llvm(out, VEER_MAKER_AMX_MATMUL, &k);
+    take_llvm(out, maker, &k);
     return veer_ok();
 }
 
@@ -99,17 +73,25 @@ static bool is_attention(veer_op_t op) {
     return op == VEER_OP_ATTENTION || op == VEER_OP_ATTENTION_GRAD;
 }
 
-static veer_status_t supports_llvm_attention(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
-                                             char *reason, size_t bytes) {
-    (void)m;
-    *out = contains(g, n, is_attention) && veer_llvm_attention_supports(g, n, reason, bytes);
+/* Contractions of our own that are done in one way. */
+static veer_status_t supports_contraction(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g,
+                                          veer_node_t n, bool *out, char *reason, size_t bytes) {
+    if (maker == VEER_MAKER_LLVM_ATTENTION)
+        *out = contains(g, n, is_attention) && veer_llvm_attention_supports(g, n, reason, bytes);
+    else if (maker == VEER_MAKER_AMX_MATMUL)
+        *out = contains(g, n, is_matmul) && veer_llvm_matmul_amx_supports(m->llvm, g, n, reason, bytes);
+    else
+        *out = contains(g, n, is_matmul) && veer_llvm_matmul_supports(g, n, reason, bytes);
     return veer_ok();
 }
 
-static veer_status_t emit_llvm_attention(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+static veer_status_t emit_contraction(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                      veer_choice_t *out) {
     veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_attention_emit(m->llvm, g, n, &k));
-    take_llvm(out, VEER_MAKER_LLVM_ATTENTION, &k);
+    VEER_TRY(maker == VEER_MAKER_LLVM_ATTENTION ? veer_llvm_attention_emit(m->llvm, g, n, &k)
+             : maker == VEER_MAKER_AMX_MATMUL   ? veer_llvm_matmul_amx_emit(m->llvm, g, n, &k)
+                                                : veer_llvm_matmul_emit(m->llvm, g, n, &k));
+    take_llvm(out, maker, &k);
     return veer_ok();
 }
 
@@ -155,36 +137,28 @@ static veer_status_t emit_winograd(veer_makers_t *m, veer_maker_t maker, const v
     return veer_ok();
 }
 
-/* One maker per way. */
-#define WINOGRAD_MAKER(name, maker)                                                                                    \
-    static veer_status_t supports_##name(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,      \
-                                         char *reason, size_t bytes) {                                                 \
-        veer_llvm_conv_t way;                                                                                          \
-        bool is_best;                                                                                                  \
-        *out = winograd_way(m, maker, g, n, &way, &is_best, reason, bytes);                                            \
-        return veer_ok();                                                                                              \
-    }                                                                                                                  \
-    static veer_status_t emit_##name(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {     \
-        return emit_winograd(m, maker, g, n, out);                                                                     \
-    }
-WINOGRAD_MAKER(winograd_4, VEER_MAKER_WINOGRAD_4)
-WINOGRAD_MAKER(winograd_4_fly, VEER_MAKER_WINOGRAD_4_FLY)
-WINOGRAD_MAKER(winograd_2, VEER_MAKER_WINOGRAD_2)
-WINOGRAD_MAKER(winograd_2_fly, VEER_MAKER_WINOGRAD_2_FLY)
+static veer_status_t supports_winograd(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                       bool *out, char *reason, size_t bytes) {
+    veer_llvm_conv_t way;
+    bool is_best;
+    *out = winograd_way(m, maker, g, n, &way, &is_best, reason, bytes);
+    return veer_ok();
+}
 #endif
 
 #ifdef VEER_WITH_ONEDNN
-static veer_status_t supports_onednn(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
-                                     char *reason, size_t bytes) {
-    (void)m;
+static veer_status_t supports_onednn(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                     bool *out, char *reason, size_t bytes) {
+    (void)m, (void)maker;
     *out = contains(g, n, is_contraction) && veer_onednn_supports(g, n, reason, bytes);
     return veer_ok();
 }
 
-static veer_status_t emit_onednn(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
+static veer_status_t emit_onednn(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                 veer_choice_t *out) {
     veer_onednn_kernel_t k;
     VEER_TRY(veer_onednn_emit(m->onednn, g, n, NULL, &k));
-    *out = (veer_choice_t){.by = VEER_MAKER_ONEDNN,
+    *out = (veer_choice_t){.by = maker,
                            .desc = {.backend = "onednn",
                                     .fn = k.fn,
                                     .params = k.params,
@@ -196,32 +170,34 @@ static veer_status_t emit_onednn(veer_makers_t *m, const veer_graph_t *g, veer_n
 }
 #endif
 
-static veer_status_t supports_reference(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out,
-                                        char *reason, size_t bytes) {
-    (void)m, (void)g, (void)n, (void)reason, (void)bytes;
+static veer_status_t supports_reference(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g,
+                                        veer_node_t n, bool *out, char *reason, size_t bytes) {
+    (void)m, (void)maker, (void)g, (void)n, (void)reason, (void)bytes;
     *out = true;
     return veer_ok();
 }
 
-static veer_status_t emit_reference(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out) {
-    out->by = VEER_MAKER_REFERENCE;
+static veer_status_t emit_reference(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                    veer_choice_t *out) {
+    out->by = maker;
     return veer_reference_emit(g, n, m->plan, &out->desc);
 }
 
 static const struct {
     const char *name;
-    veer_status_t (*supports)(const veer_makers_t *m, const veer_graph_t *g, veer_node_t n, bool *out, char *reason,
-                              size_t bytes);
-    veer_status_t (*emit)(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_choice_t *out);
+    veer_status_t (*supports)(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                              bool *out, char *reason, size_t bytes);
+    veer_status_t (*emit)(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                          veer_choice_t *out);
 } makers[VEER_MAKER_COUNT] = {
 #ifdef VEER_WITH_LLVM
-    [VEER_MAKER_AMX_MATMUL] = {"llvm matmul amx", supports_amx_matmul, emit_amx_matmul},
-    [VEER_MAKER_LLVM_MATMUL] = {"llvm matmul", supports_llvm_matmul, emit_llvm_matmul},
-    [VEER_MAKER_LLVM_ATTENTION] = {"llvm attention", supports_llvm_attention, emit_llvm_attention},
-    [VEER_MAKER_WINOGRAD_4] = {"winograd 4x4", supports_winograd_4, emit_winograd_4},
-    [VEER_MAKER_WINOGRAD_4_FLY] = {"winograd 4x4 fly", supports_winograd_4_fly, emit_winograd_4_fly},
-    [VEER_MAKER_WINOGRAD_2] = {"winograd 2x2", supports_winograd_2, emit_winograd_2},
-    [VEER_MAKER_WINOGRAD_2_FLY] = {"winograd 2x2 fly", supports_winograd_2_fly, emit_winograd_2_fly},
+    [VEER_MAKER_AMX_MATMUL] = {"llvm matmul amx", supports_contraction, emit_contraction},
+    [VEER_MAKER_LLVM_MATMUL] = {"llvm matmul", supports_contraction, emit_contraction},
+    [VEER_MAKER_LLVM_ATTENTION] = {"llvm attention", supports_contraction, emit_contraction},
+    [VEER_MAKER_WINOGRAD_4] = {"winograd 4x4", supports_winograd, emit_winograd},
+    [VEER_MAKER_WINOGRAD_4_FLY] = {"winograd 4x4 fly", supports_winograd, emit_winograd},
+    [VEER_MAKER_WINOGRAD_2] = {"winograd 2x2", supports_winograd, emit_winograd},
+    [VEER_MAKER_WINOGRAD_2_FLY] = {"winograd 2x2 fly", supports_winograd, emit_winograd},
     [VEER_MAKER_LLVM] = {"llvm", supports_llvm, emit_llvm},
 #endif
 #ifdef VEER_WITH_ONEDNN
@@ -310,7 +286,7 @@ veer_status_t veer_maker_supports(const veer_makers_t *m, veer_maker_t maker, co
                                   bool *out_supports, char *reason, size_t reason_bytes) {
     *reason = 0, *out_supports = false;
     if (!makers[maker].supports) return veer_ok();
-    return makers[maker].supports(m, g, n, out_supports, reason, reason_bytes);
+    return makers[maker].supports(m, maker, g, n, out_supports, reason, reason_bytes);
 }
 
 veer_status_t veer_maker_emit(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
@@ -319,7 +295,7 @@ veer_status_t veer_maker_emit(veer_makers_t *m, veer_maker_t maker, const veer_g
     bool supports;
     VEER_TRY(veer_maker_supports(m, maker, g, n, &supports, reason, reason_bytes));
     if (!supports) return veer_ok();
-    veer_status_t status = makers[maker].emit(m, g, n, out);
+    veer_status_t status = makers[maker].emit(m, maker, g, n, out);
     if (maker == VEER_MAKER_REFERENCE || veer_status_code(status) != VEER_ERR_UNSUPPORTED) return status;
     snprintf(reason, reason_bytes, "%s", veer_status_message(status, 0));
     veer_status_free(status);

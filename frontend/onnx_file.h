@@ -65,6 +65,8 @@ VEER_MUST_USE veer_status_t veer_onnx_file_count_constant(veer_onnx_file_t *file
 veer_onnx_tensor_t veer_onnx_tensor_of(const VeerOnnx__TensorProto *proto);
 /* VEER_DTYPE_NONE where the IR has no such type. */
 veer_dtype_t veer_onnx_dtype(int64_t data_type);
+/* The other way; 0 for VEER_DTYPE_NONE. */
+int32_t veer_onnx_data_type_of(veer_dtype_t dtype);
 /* Any data type, for messages: "FLOAT8E4M3FN", or "data type 99". */
 const char *veer_onnx_dtype_name(int64_t data_type, char out_text[32]);
 /* Checks dims and data type. */

@@ -1,5 +1,7 @@
 #include "frontend/onnx_form.h"
 
+#include "frontend/onnx_file.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -247,16 +249,6 @@ static void put_attr(veer_text_t *node, const char *at, size_t length) {
 
 /* ---- the model ---- */
 
-static int elem_type(veer_dtype_t dtype) {
-    return dtype == VEER_DTYPE_F32        ? 1
-           : dtype == VEER_DTYPE_U8       ? 2
-           : dtype == VEER_DTYPE_I64      ? 7
-           : dtype == VEER_DTYPE_F64      ? 11
-           : dtype == VEER_DTYPE_F8E4M3FN ? 17
-           : dtype == VEER_DTYPE_I4       ? 22
-                                          : 9;
-}
-
 /* ValueInfoProto; type NULL: the shape is left out. */
 static void put_value(veer_text_t *graph, unsigned field, const char *name, veer_dtype_t dtype,
                       const veer_type_t *type) {
@@ -268,7 +260,7 @@ static void put_value(veer_text_t *graph, unsigned field, const char *name, veer
         put_int(&dim, 1, type->dims[i]);
         put_message(&shape, 1, &dim);
     }
-    put_int(&tensor, 1, elem_type(dtype));
+    put_int(&tensor, 1, veer_onnx_data_type_of(dtype));
     if (type)
         put_message(&tensor, 2, &shape);
     else
@@ -287,7 +279,7 @@ static void put_operand(veer_text_t *graph, const veer_onnx_form_operand_t *o, c
     }
     veer_text_t t = veer_text_make(graph->allocator);
     for (int i = 0; i < type->rank; i++) put_int(&t, 1, type->dims[i]);
-    put_int(&t, 2, elem_type(type->dtype));
+    put_int(&t, 2, veer_onnx_data_type_of(type->dtype));
     put_text(&t, 8, name);
     put_bytes(&t, 9, o->tensor.data, veer_type_bytes(type));
     put_message(graph, INITIALIZER, &t);

@@ -54,6 +54,12 @@ veer_dtype_t veer_onnx_dtype(int64_t data_type) {
     return data_type >= 0 && data_type < DATA_TYPE_COUNT ? data_types[data_type].dtype : VEER_DTYPE_NONE;
 }
 
+int32_t veer_onnx_data_type_of(veer_dtype_t dtype) {
+    for (int32_t i = 0; i < DATA_TYPE_COUNT; i++)
+        if (data_types[i].dtype == dtype) return i;
+    return 0;
+}
+
 const char *veer_onnx_dtype_name(int64_t data_type, char out_text[32]) {
     if (data_type >= 0 && data_type < DATA_TYPE_COUNT) return data_types[data_type].name;
     snprintf(out_text, 32, "data type %lld", (long long)data_type);

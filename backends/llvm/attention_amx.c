@@ -433,17 +433,12 @@ static void do_parts(veer_at_t *c, val_t from, val_t end) {
     else if (last == 0)
         do_part(c, rest);
     else {
-        LLVMBasicBlockRef part = veer_emit_block(e, "part"), tail = veer_emit_block(e, "tail"),
-                          both = veer_emit_block(e, "both");
-        LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, loop.i, veer_emit_i64(e, last), ""), part,
-                        tail);
-        LLVMPositionBuilderAtEnd(e->builder, part);
+        val_t is_whole = LLVMBuildICmp(e->builder, LLVMIntSLT, loop.i, veer_emit_i64(e, last), "");
+        veer_emit_branch_t whole = veer_emit_if(e, is_whole);
         do_part(c, VEER_AT_AMX_QUERIES);
-        LLVMBuildBr(e->builder, both);
-        LLVMPositionBuilderAtEnd(e->builder, tail);
+        veer_emit_else(e, &whole);
         do_part(c, rest);
-        LLVMBuildBr(e->builder, both);
-        LLVMPositionBuilderAtEnd(e->builder, both);
+        veer_emit_endif(e, &whole);
     }
     veer_emit_loop_end(e, &loop);
 }
@@ -455,12 +450,9 @@ static void begin_lead(veer_at_t *c, val_t item, val_t block) {
     val_t zero = veer_emit_i64(e, 0), is_new = LLVMBuildICmp(b, LLVMIntEQ, c->jit->continues, zero, "");
     is_new = LLVMBuildAnd(b, is_new, LLVMBuildICmp(b, LLVMIntEQ, item, c->jit->begin, ""), "");
     is_new = LLVMBuildOr(b, is_new, LLVMBuildICmp(b, LLVMIntEQ, block, zero, ""), "");
-    LLVMBasicBlockRef pack = veer_emit_block(e, "pack"), packed = veer_emit_block(e, "packed");
-    LLVMBuildCondBr(b, is_new, pack, packed);
-    LLVMPositionBuilderAtEnd(b, pack);
+    veer_emit_branch_t pack = veer_emit_if(e, is_new);
     pack_lead(c);
-    LLVMBuildBr(b, packed);
-    LLVMPositionBuilderAtEnd(b, packed);
+    veer_emit_endif(e, &pack);
 }
 
 static void do_item(veer_at_t *c, val_t item) {

@@ -63,21 +63,16 @@ void veer_at_block(veer_at_t *c, val_t block, void (*body)(veer_at_t *c)) {
         body(c);
         return;
     }
-    LLVMBasicBlockRef yes = veer_emit_block(e, "longer"), no = veer_emit_block(e, "shorter"),
-                      both = veer_emit_block(e, "both");
     val_t longer = veer_emit_i64(c->t.e, cut->longer), base = c->first;
-    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, block, longer, ""), yes, no);
-    LLVMPositionBuilderAtEnd(e->builder, yes);
+    veer_emit_branch_t is_longer = veer_emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, block, longer, ""));
     c->first = veer_emit_add(c->t.e, base, block);
     set_queries(c, cut->block + 1);
     body(c);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, no);
+    veer_emit_else(e, &is_longer);
     c->first = veer_emit_add(c->t.e, base, longer);
     set_queries(c, cut->block);
     body(c);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, both);
+    veer_emit_endif(e, &is_longer);
 }
 
 static val_t all_lanes(veer_at_t *c, double value) {

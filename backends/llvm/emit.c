@@ -193,6 +193,26 @@ LLVMValueRef veer_emit_variable(veer_emit_t *e, LLVMTypeRef type) {
 }
 
 /* Tested at the top, so an empty range does nothing. */
+veer_emit_branch_t veer_emit_if(veer_emit_t *e, LLVMValueRef condition) {
+    LLVMBasicBlockRef yes = veer_emit_block(e, "yes");
+    veer_emit_branch_t branch = {.otherwise = veer_emit_block(e, "otherwise")};
+    LLVMBuildCondBr(e->builder, condition, yes, branch.otherwise);
+    LLVMPositionBuilderAtEnd(e->builder, yes);
+    return branch;
+}
+
+void veer_emit_else(veer_emit_t *e, veer_emit_branch_t *branch) {
+    branch->after = veer_emit_block(e, "both");
+    LLVMBuildBr(e->builder, branch->after);
+    LLVMPositionBuilderAtEnd(e->builder, branch->otherwise);
+}
+
+void veer_emit_endif(veer_emit_t *e, veer_emit_branch_t *branch) {
+    LLVMBasicBlockRef after = branch->after ? branch->after : branch->otherwise;
+    LLVMBuildBr(e->builder, after);
+    LLVMPositionBuilderAtEnd(e->builder, after);
+}
+
 veer_emit_loop_t veer_emit_loop_begin(veer_emit_t *e, LLVMValueRef begin, LLVMValueRef end, int64_t step) {
     veer_emit_loop_t loop = {.end = end, .step = step};
     LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder), inside = veer_emit_block(e, "body");

@@ -67,6 +67,14 @@ void veer_emit_store_first(veer_emit_t *e, LLVMValueRef value, LLVMValueRef addr
 /* One float in every lane. */
 LLVMValueRef veer_emit_load_all(veer_emit_t *e, LLVMValueRef address, int lanes);
 
+/* ---- branches ---- what is emitted between if and else, or endif, is done where the condition holds. */
+typedef struct veer_emit_branch_s {
+    LLVMBasicBlockRef otherwise, after; /* after: NULL until there is an else */
+} veer_emit_branch_t;
+veer_emit_branch_t veer_emit_if(veer_emit_t *e, LLVMValueRef condition);
+void veer_emit_else(veer_emit_t *e, veer_emit_branch_t *branch);
+void veer_emit_endif(veer_emit_t *e, veer_emit_branch_t *branch);
+
 /* ---- loops ---- for (i = begin; i < end; i += step), i64; the body is what is emitted between the two calls. */
 typedef struct veer_emit_loop_s {
     LLVMValueRef i;

@@ -73,19 +73,14 @@ static void lane_run(veer_lower_t *c, int v, val_t begin, val_t end) {
 /* The last, partial vector; an item of a cut variable does it where it is the last one. */
 static void lane_tail(veer_lower_t *c, int v, int64_t full, int64_t extent) {
     if (c->lanes == 1 || full == extent) return;
-    LLVMBasicBlockRef after = NULL;
-    if (c->s->block_var == v) {
-        LLVMBasicBlockRef tail = veer_emit_block(c->e, "tail");
-        after = veer_emit_block(c->e, "after");
+    bool is_cut = c->s->block_var == v;
+    veer_emit_branch_t tail;
+    if (is_cut) {
         val_t reach = LLVMBuildAdd(c->e->builder, c->block_begin, veer_emit_i64(c->e, c->s->block), "");
-        val_t last = LLVMBuildICmp(c->e->builder, LLVMIntSGE, reach, veer_emit_i64(c->e, extent), "");
-        LLVMBuildCondBr(c->e->builder, last, tail, after);
-        LLVMPositionBuilderAtEnd(c->e->builder, tail);
+        tail = veer_emit_if(c->e, LLVMBuildICmp(c->e->builder, LLVMIntSGE, reach, veer_emit_i64(c->e, extent), ""));
     }
     lane_body(c, v, veer_emit_i64(c->e, full), tail_mask(c, extent - full, c->lanes));
-    if (!after) return;
-    LLVMBuildBr(c->e->builder, after);
-    LLVMPositionBuilderAtEnd(c->e->builder, after);
+    if (is_cut) veer_emit_endif(c->e, &tail);
 }
 
 static void lane_loops(veer_lower_t *c, const veer_fx_sweep_t *w) {

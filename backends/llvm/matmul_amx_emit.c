@@ -38,24 +38,13 @@ static val_t is_equal(amx_t *c, val_t a, val_t b) {
     return LLVMBuildICmp(c->e->builder, LLVMIntEQ, a, b, "");
 }
 
-/* `body` only where `condition` holds. */
-static void when(amx_t *c, val_t condition, void (*body)(amx_t *c, void *user), void *user) {
-    LLVMBasicBlockRef yes = veer_emit_block(c->e, "yes"), after = veer_emit_block(c->e, "after");
-    LLVMBuildCondBr(c->e->builder, condition, yes, after);
-    LLVMPositionBuilderAtEnd(c->e->builder, yes);
-    body(c, user);
-    LLVMBuildBr(c->e->builder, after);
-    LLVMPositionBuilderAtEnd(c->e->builder, after);
-}
-
 /* ---- a ---- */
 
 static val_t vector_of_row(amx_t *c, val_t from, int64_t offset) {
     return veer_emit_load_first(c->e, veer_tile_at_c(&c->t, from, offset), SIDE, SIDE, 4);
 }
 
-static void pack_rows(amx_t *c, void *user) {
-    (void)user;
+static void pack_rows(amx_t *c) {
     veer_emit_t *e = c->e;
     veer_emit_loop_t rows = veer_emit_loop_begin(e, veer_emit_i64(e, 0), c->rows, 1);
     val_t row = veer_emit_add(e, c->first_row, rows.i);
@@ -94,35 +83,30 @@ static void finish_rows(amx_t *c, finish_t *f) {
     veer_emit_loop_end(e, &rows);
 }
 
-static void finish_pair(amx_t *c, void *user) {
-    finish_t *f = user;
+static void finish_pair(amx_t *c, finish_t *f) {
     const veer_mm_blocking_t *b = &c->cut->mm;
     bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes;
-    f->is_tail = partial && b->panels == 1;
+    f->is_tail = partial;
     if (!partial || b->panels == 1) {
         finish_rows(c, f);
         return;
     }
-    LLVMBasicBlockRef full = veer_emit_block(c->e, "full"), tail = veer_emit_block(c->e, "tail"),
-                      both = veer_emit_block(c->e, "both");
-    LLVMBuildCondBr(c->e->builder, is_equal(c, f->panel, veer_emit_i64(c->e, b->panels - 1)), tail, full);
-    for (int i = 0; i < 2; i++) {
-        LLVMPositionBuilderAtEnd(c->e->builder, i ? tail : full);
-        f->is_tail = i;
-        finish_rows(c, f);
-        LLVMBuildBr(c->e->builder, both);
-    }
-    LLVMPositionBuilderAtEnd(c->e->builder, both);
+    veer_emit_branch_t tail = veer_emit_if(c->e, is_equal(c, f->panel, veer_emit_i64(c->e, b->panels - 1)));
+    finish_rows(c, f);
+    veer_emit_else(c->e, &tail);
+    f->is_tail = false;
+    finish_rows(c, f);
+    veer_emit_endif(c->e, &tail);
 }
 
 /* ---- products ---- */
 
 /* Sums of blocks begin with zeros. */
-static void clear_sums(amx_t *c, void *user) {
-    val_t *sums = user, zero = LLVMConstNull(LLVMVectorType(c->e->f32, SIDE));
+static void clear_sums(amx_t *c, val_t sums) {
+    val_t zero = LLVMConstNull(LLVMVectorType(c->e->f32, SIDE));
     veer_emit_loop_t loop = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0),
                                                  veer_emit_i64(c->e, (int64_t)c->tiles * SIDE * COLUMNS), SIDE);
-    veer_emit_store_first(c->e, zero, veer_emit_at(c->e, *sums, loop.i), SIDE);
+    veer_emit_store_first(c->e, zero, veer_emit_at(c->e, sums, loop.i), SIDE);
     veer_emit_loop_end(c->e, &loop);
 }
 
@@ -133,7 +117,9 @@ static void do_panel(amx_t *c, val_t panel) {
     f.end = veer_emit_add(e, c->first_row, c->rows);
     if (blocks > 1) {
         f.sums = veer_emit_at(e, c->sums_at, veer_emit_mul(e, panel, ROWS * COLUMNS));
-        when(c, is_equal(c, c->block, veer_emit_i64(e, 0)), clear_sums, &f.sums);
+        veer_emit_branch_t first = veer_emit_if(e, is_equal(c, c->block, veer_emit_i64(e, 0)));
+        clear_sums(c, f.sums);
+        veer_emit_endif(e, &first);
     }
     val_t b = veer_emit_add(e, veer_emit_mul(e, panel, blocks * c->cut->block_floats),
                             veer_emit_mul(e, c->block, c->cut->block_floats));
@@ -148,10 +134,13 @@ static void do_panel(amx_t *c, val_t panel) {
                                   .c_row = COLUMNS,
                                   .adds = blocks > 1};
     veer_amx_multiply(&c->t, &product);
-    if (blocks > 1)
-        when(c, is_equal(c, c->block, veer_emit_i64(e, blocks - 1)), finish_pair, &f);
-    else
+    if (blocks == 1) {
         finish_pair(c, &f);
+        return;
+    }
+    veer_emit_branch_t last = veer_emit_if(e, is_equal(c, c->block, veer_emit_i64(e, blocks - 1)));
+    finish_pair(c, &f);
+    veer_emit_endif(e, &last);
 }
 
 static void do_panels(amx_t *c) {
@@ -162,15 +151,14 @@ static void do_panels(amx_t *c) {
 
 /* ---- the share ---- */
 
-static void do_pair(amx_t *c, void *user) {
-    (void)user;
+static void do_pair(amx_t *c) {
     veer_emit_t *e = c->e;
     veer_jit_kernel_t *jit = c->mm.jit;
     val_t zero = veer_emit_i64(e, 0);
     if (c->cut->mm.blocks > 1) {
         veer_emit_loop_t blocks = veer_emit_loop_begin(e, zero, veer_emit_i64(e, c->cut->mm.blocks), 1);
         c->block = blocks.i;
-        pack_rows(c, NULL);
+        pack_rows(c);
         do_panels(c);
         veer_emit_loop_end(e, &blocks);
         return;
@@ -179,7 +167,9 @@ static void do_pair(amx_t *c, void *user) {
     val_t goes_on = LLVMBuildAnd(e->builder, LLVMBuildICmp(e->builder, LLVMIntNE, jit->continues, zero, ""),
                                  LLVMBuildICmp(e->builder, LLVMIntSGT, c->first_panel, zero, ""), "");
     c->block = zero;
-    when(c, LLVMBuildNot(e->builder, goes_on, ""), pack_rows, NULL);
+    veer_emit_branch_t is_new = veer_emit_if(e, LLVMBuildNot(e->builder, goes_on, ""));
+    pack_rows(c);
+    veer_emit_endif(e, &is_new);
     do_panels(c);
 }
 
@@ -207,11 +197,16 @@ void veer_mm_amx_emit(veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const 
           last = veer_emit_div(e, veer_emit_sub(e, jit->end, veer_emit_i64(e, 1)), cut->mm.panels);
     veer_emit_loop_t pairs = veer_emit_loop_begin(e, first, veer_emit_add(e, last, veer_emit_i64(e, 1)), 1);
     open_pair(&c, pairs.i);
-    val_t is_whole = LLVMBuildICmp(e->builder, LLVMIntSGT, c.rows, veer_emit_i64(e, SIDE), "");
+    veer_emit_branch_t whole =
+        veer_emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSGT, c.rows, veer_emit_i64(e, SIDE), ""));
     c.tiles = ROWS / SIDE;
-    when(&c, is_whole, do_pair, NULL);
-    c.tiles = 1;
-    if (veer_amx_tiles(p->m) % 2) when(&c, LLVMBuildNot(e->builder, is_whole, ""), do_pair, NULL);
+    do_pair(&c);
+    if (veer_amx_tiles(p->m) % 2) {
+        veer_emit_else(e, &whole);
+        c.tiles = 1;
+        do_pair(&c);
+    }
+    veer_emit_endif(e, &whole);
     veer_emit_loop_end(e, &pairs);
     veer_amx_end(e);
 }

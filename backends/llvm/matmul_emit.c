@@ -277,19 +277,14 @@ static void do_tile(mm_t *c, tile_t t) {
         return;
     }
     sum_over_k(c, &t);
-    LLVMBasicBlockRef last = veer_emit_block(e, "last"), wait = veer_emit_block(e, "wait"),
-                      both = veer_emit_block(e, "block_done");
-    LLVMBuildCondBr(e->builder, c->is_last, last, wait);
-    LLVMPositionBuilderAtEnd(e->builder, wait);
+    veer_emit_branch_t wait = veer_emit_if(e, LLVMBuildNot(e->builder, c->is_last, ""));
     for (int i = 0; i < t.rows * c->vectors; i++)
         veer_emit_store_first(c->e, t.sums[i], y_at(c, &t, i / c->vectors, i % c->vectors),
                               lanes_at(c, i % c->vectors));
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, last);
+    veer_emit_else(e, &wait);
     rest_of_k(c, &t);
     finish_tile(c, &t);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, both);
+    veer_emit_endif(e, &wait);
 }
 
 /* ---- items ---- */
@@ -326,19 +321,14 @@ static void do_tiles(mm_t *c, val_t lead, val_t first, val_t end) {
     t.a = veer_emit_at(c->e, t.a, veer_emit_mul(c->e, c->k, c->p->a_k));
     if (b->fetch_tiles) t.next_block = next_block(c, loop.i);
     if (b->long_tiles) {
-        LLVMBasicBlockRef yes = veer_emit_block(e, "long"), no = veer_emit_block(e, "short"),
-                          both = veer_emit_block(e, "both");
         rows = veer_emit_select(e, is_long_tile, veer_emit_i64(c->e, b->tile_rows + 1), rows);
-        LLVMBuildCondBr(e->builder, is_long_tile, yes, no);
-        LLVMPositionBuilderAtEnd(e->builder, yes);
+        veer_emit_branch_t longer = veer_emit_if(e, is_long_tile);
         t.rows++;
         do_tile(c, t);
         t.rows--;
-        LLVMBuildBr(e->builder, both);
-        LLVMPositionBuilderAtEnd(e->builder, no);
+        veer_emit_else(e, &longer);
         do_tile(c, t);
-        LLVMBuildBr(e->builder, both);
-        LLVMPositionBuilderAtEnd(e->builder, both);
+        veer_emit_endif(e, &longer);
     } else
         do_tile(c, t);
     if (c->stack) finish_stack(c, t.row, rows);
@@ -396,17 +386,12 @@ static void do_item(mm_t *c, val_t item) {
         do_panel(c, lead, group, panel, partial);
         return;
     }
-    LLVMBasicBlockRef full = veer_emit_block(e, "full"), tail = veer_emit_block(e, "tail"),
-                      both = veer_emit_block(e, "both");
-    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, panel, veer_emit_i64(c->e, b->panels - 1), ""),
-                    full, tail);
-    LLVMPositionBuilderAtEnd(e->builder, full);
+    val_t is_full = LLVMBuildICmp(e->builder, LLVMIntSLT, panel, veer_emit_i64(c->e, b->panels - 1), "");
+    veer_emit_branch_t full = veer_emit_if(e, is_full);
     do_panel(c, lead, group, panel, false);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, tail);
+    veer_emit_else(e, &full);
     do_panel(c, lead, group, panel, true);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, both);
+    veer_emit_endif(e, &full);
 }
 
 void veer_mm_emitter_init(mm_t *c, veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const veer_mm_blocking_t *b) {

@@ -228,9 +228,7 @@ static void transform_tile(wino_t *c, val_t tile, val_t row) {
 
 static void transform_group(wino_t *c, val_t is_new) {
     veer_emit_t *e = c->e;
-    LLVMBasicBlockRef yes = veer_emit_block(e, "new_group"), both = veer_emit_block(e, "same_group");
-    LLVMBuildCondBr(e->builder, is_new, yes, both);
-    LLVMPositionBuilderAtEnd(e->builder, yes);
+    veer_emit_branch_t new_group = veer_emit_if(e, is_new);
     veer_emit_loop_t micros = veer_emit_loop_begin(e, c->first_micro, c->end_micro, 1);
     val_t first = first_tile(c, micros.i), end = first_tile(c, veer_emit_add(c->e, micros.i, veer_emit_i64(c->e, 1)));
     val_t v =
@@ -240,8 +238,7 @@ static void transform_group(wino_t *c, val_t is_new) {
                    veer_emit_at(c->e, v, veer_emit_mul(c->e, veer_emit_sub(c->e, tiles.i, first), VEER_WINO_BLOCK)));
     veer_emit_loop_end(e, &tiles);
     veer_emit_loop_end(e, &micros);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, both);
+    veer_emit_endif(e, &new_group);
 }
 
 /* ---- products ---- */
@@ -281,17 +278,12 @@ static void multiply_micro(wino_t *c, val_t position, val_t micro) {
         multiply_rows(c, (int)b->tile_rows, position, micro, row);
         return;
     }
-    LLVMBasicBlockRef yes = veer_emit_block(e, "long"), no = veer_emit_block(e, "short"),
-                      both = veer_emit_block(e, "both");
-    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, micro, veer_emit_i64(c->e, b->long_tiles), ""),
-                    yes, no);
-    LLVMPositionBuilderAtEnd(e->builder, yes);
+    val_t is_long = LLVMBuildICmp(e->builder, LLVMIntSLT, micro, veer_emit_i64(c->e, b->long_tiles), "");
+    veer_emit_branch_t longer = veer_emit_if(e, is_long);
     multiply_rows(c, (int)b->tile_rows + 1, position, micro, row);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, no);
+    veer_emit_else(e, &longer);
     multiply_rows(c, (int)b->tile_rows, position, micro, row);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, both);
+    veer_emit_endif(e, &longer);
 }
 
 /* What is read after a panel's weights: the next panel's, the first of the next group, or the beginning of the next
@@ -487,17 +479,12 @@ static void do_item(wino_t *c, val_t item) {
         do_panel(c, item, panel, partial);
         return;
     }
-    LLVMBasicBlockRef full = veer_emit_block(e, "full"), tail = veer_emit_block(e, "tail"),
-                      both = veer_emit_block(e, "both");
-    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, panel, veer_emit_i64(c->e, b->panels - 1), ""),
-                    full, tail);
-    LLVMPositionBuilderAtEnd(e->builder, full);
+    val_t is_full = LLVMBuildICmp(e->builder, LLVMIntSLT, panel, veer_emit_i64(c->e, b->panels - 1), "");
+    veer_emit_branch_t full = veer_emit_if(e, is_full);
     do_panel(c, item, panel, false);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, tail);
+    veer_emit_else(e, &full);
     do_panel(c, item, panel, true);
-    LLVMBuildBr(e->builder, both);
-    LLVMPositionBuilderAtEnd(e->builder, both);
+    veer_emit_endif(e, &full);
 }
 
 static val_t make_zeros(wino_t *c, int64_t floats) {

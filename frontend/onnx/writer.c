@@ -179,9 +179,7 @@ int32_t veer_onnx_data_type(veer_onnx_writer_t *w, veer_dtype_t dtype) {
     if (veer_dtype_is_float8(dtype) || veer_dtype_is_int4(dtype))
         veer_onnx_writer_fail(w, veer_error(VEER_ERR_UNSUPPORTED, "%s has no form in operator set %d",
                                             veer_dtype_name(dtype), VEER_ONNX_EXPORT_OPSET));
-    for (int32_t i = 1; i < 32; i++)
-        if (veer_onnx_dtype(i) == dtype) return i;
-    return 0;
+    return veer_onnx_data_type_of(dtype);
 }
 
 /* Entries location, offset and length; the bytes go to the external file. */
