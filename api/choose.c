@@ -118,7 +118,7 @@ static bool winograd_way(const veer_makers_t *m, veer_maker_t maker, const veer_
     static const double WORTH_MEASURING = 0.7; /* of the best way's gain: estimates do not err by more */
     veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
     if (!contains(g, n, is_conv)) return false;
-    int count = veer_llvm_conv_ways(m->llvm, g, n, m->options.strict, ways, reason, bytes);
+    int count = veer_llvm_conv_ways(m->llvm, g, n, ways, reason, bytes);
     for (int i = 0; i < count; i++) {
         if (ways[i].tile != tile_of(maker) || ways[i].fly != is_fly(maker)) continue;
         *out_way = ways[i], *out_is_best = i == 0;
@@ -244,6 +244,7 @@ veer_status_t veer_makers_open(const veer_makers_options_t *options, veer_plan_t
     if (options->backend == VEER_BACKEND_REFERENCE) return veer_ok();
 #ifdef VEER_WITH_LLVM
     VEER_TRY(veer_llvm_create(allocator, NULL, &out_makers->llvm));
+    veer_llvm_set_strict(out_makers->llvm, options->strict);
     VEER_TRY(veer_plan_on_destroy(plan, release_llvm, out_makers->llvm));
     if (options->cache)
         veer_llvm_use_store(out_makers->llvm, &(veer_llvm_store_t){find_object, keep_object, options->cache});

@@ -118,7 +118,7 @@ static void print_case(const shape_t *s, const case_t *c, const veer_llvm_t *llv
 static void estimate(const veer_llvm_t *llvm, case_t *c) {
     veer_llvm_conv_t found[WAYS];
     char reason[128];
-    int count = veer_llvm_conv_ways(llvm, c->g, c->node, false, found, reason, sizeof reason);
+    int count = veer_llvm_conv_ways(llvm, c->g, c->node, found, reason, sizeof reason);
     for (int i = 0; i < count; i++)
         for (int k = 0; k < WAYS; k++)
             if (ways[k].tile == found[i].tile && ways[k].fly == found[i].fly) c->gains[k] = found[i].gain;

@@ -51,18 +51,27 @@ static val_t upper(veer_emit_t *e, val_t x) {
     return LLVMBuildAnd(e->builder, bits, veer_emit_like_int(e, bits, (int64_t)0xFFFF0000), "");
 }
 
-veer_amx_parts_t veer_amx_split(veer_emit_t *e, val_t x) {
-    veer_amx_parts_t p;
-    for (int i = 0; i < VEER_AMX_PARTS - 1; i++) {
+/* The same for what is left of a number: a NaN stays one. */
+static val_t last_upper(veer_emit_t *e, val_t x) {
+    unsigned lanes = veer_emit_lanes(x);
+    val_t rounded = LLVMBuildFPTrunc(e->builder, x, LLVMVectorType(LLVMBFloatTypeInContext(e->context), lanes), "");
+    val_t bits = LLVMBuildBitCast(e->builder, rounded, LLVMVectorType(LLVMInt16TypeInContext(e->context), lanes), "");
+    bits = LLVMBuildZExt(e->builder, bits, LLVMVectorType(e->i32, lanes), "");
+    return LLVMBuildShl(e->builder, bits, veer_emit_like_int(e, bits, 16), "");
+}
+
+veer_amx_parts_t veer_amx_split(veer_emit_t *e, val_t x, int parts) {
+    veer_amx_parts_t p = {.count = parts};
+    for (int i = 0; i < parts - 1; i++) {
         p.part[i] = upper(e, x);
         x = LLVMBuildFSub(e->builder, x, veer_emit_from_bits(e, p.part[i]), "");
     }
-    p.part[VEER_AMX_PARTS - 1] = veer_emit_bits(e, x);
+    p.part[parts - 1] = parts == VEER_AMX_PARTS ? veer_emit_bits(e, x) : last_upper(e, x);
     return p;
 }
 
-void veer_amx_store(veer_emit_t *e, const veer_amx_parts_t *low, const veer_amx_parts_t *high, val_t to) {
-    for (int i = 0; i < VEER_AMX_PARTS; i++) {
+void veer_amx_store(veer_emit_t *e, int parts, const veer_amx_parts_t *low, const veer_amx_parts_t *high, val_t to) {
+    for (int i = 0; i < parts; i++) {
         val_t row = high ? high->part[i] : NULL;
         if (low) {
             val_t bits = LLVMBuildLShr(e->builder, low->part[i], veer_emit_like_int(e, low->part[i], 16), "");
@@ -92,6 +101,7 @@ typedef struct pack_s {
     veer_tile_ctx_t *t;
     val_t from, to;
     int64_t row_floats, k, columns;
+    int parts;
     veer_amx_factors_t factors;
     val_t tile; /* of rows, of a; the chunk, of b */
     bool low, high;
@@ -100,29 +110,29 @@ typedef struct pack_s {
 static void pack_a_row(void *user, val_t r) {
     pack_t *p = user;
     veer_emit_t *e = p->t->e;
-    int64_t chunks = veer_amx_chunks(p->k);
+    int64_t chunks = veer_amx_chunks(p->k), tile_floats = veer_amx_tile_floats(p->parts);
     val_t row = veer_emit_add(e, veer_emit_mul(e, p->tile, VEER_AMX_SIDE), r);
     val_t from = veer_emit_at(e, p->from, veer_emit_mul(e, row, p->row_floats));
-    val_t to = veer_emit_at(e, p->to,
-                            veer_emit_add(e, veer_emit_mul(e, p->tile, chunks * VEER_AMX_TILE_FLOATS),
-                                          veer_emit_mul(e, r, VEER_AMX_ROW_FLOATS)));
+    val_t to = veer_emit_at(
+        e, p->to,
+        veer_emit_add(e, veer_emit_mul(e, p->tile, chunks * tile_floats), veer_emit_mul(e, r, VEER_AMX_ROW_FLOATS)));
     int64_t whole = (p->k + VEER_AMX_SIDE - 1) / VEER_AMX_CHUNK; /* chunks of two vectors */
     if (whole) {
         veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, whole), 1);
         val_t at = veer_emit_at(e, from, veer_emit_mul(e, loop.i, VEER_AMX_CHUNK));
-        veer_amx_parts_t low = veer_amx_split(e, load(p->t, at, 0)),
-                         high = veer_amx_split(e, load(p->t, at, VEER_AMX_SIDE));
-        veer_amx_store(e, &low, &high, veer_emit_at(e, to, veer_emit_mul(e, loop.i, VEER_AMX_TILE_FLOATS)));
+        veer_amx_parts_t low = veer_amx_split(e, load(p->t, at, 0), p->parts),
+                         high = veer_amx_split(e, load(p->t, at, VEER_AMX_SIDE), p->parts);
+        veer_amx_store(e, p->parts, &low, &high, veer_emit_at(e, to, veer_emit_mul(e, loop.i, tile_floats)));
         veer_emit_loop_end(e, &loop);
     }
     if (whole == chunks) return;
-    veer_amx_parts_t low = veer_amx_split(e, load(p->t, from, whole * VEER_AMX_CHUNK));
-    veer_amx_store(e, &low, NULL, veer_tile_at_c(p->t, to, whole * VEER_AMX_TILE_FLOATS));
+    veer_amx_parts_t low = veer_amx_split(e, load(p->t, from, whole * VEER_AMX_CHUNK), p->parts);
+    veer_amx_store(e, p->parts, &low, NULL, veer_tile_at_c(p->t, to, whole * tile_floats));
 }
 
-void veer_amx_pack_a(veer_tile_ctx_t *t, val_t from, int64_t row_floats, int64_t rows, int64_t k, val_t to) {
+void veer_amx_pack_a(veer_tile_ctx_t *t, val_t from, int64_t row_floats, int64_t rows, int64_t k, int parts, val_t to) {
     veer_emit_t *e = t->e;
-    pack_t p = {.t = t, .from = from, .to = to, .row_floats = row_floats, .k = k};
+    pack_t p = {.t = t, .from = from, .to = to, .row_floats = row_floats, .k = k, .parts = parts};
     int64_t tiles = rows / VEER_AMX_SIDE;
     if (tiles) {
         veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, tiles), 1);
@@ -148,19 +158,18 @@ static val_t b_vector(pack_t *p, val_t row, int64_t column) {
 static void pack_b_row(void *user, val_t i) {
     pack_t *p = user;
     veer_emit_t *e = p->t->e;
-    int64_t chunks = veer_amx_chunks(p->k);
+    int64_t chunks = veer_amx_chunks(p->k), tile_floats = veer_amx_tile_floats(p->parts);
     val_t row = veer_emit_add(e, veer_emit_mul(e, p->tile, VEER_AMX_CHUNK), i);
     val_t to = veer_emit_at(
-        e, p->to,
-        veer_emit_add(e, veer_emit_mul(e, p->tile, VEER_AMX_TILE_FLOATS), veer_emit_mul(e, i, VEER_AMX_ROW_FLOATS)));
+        e, p->to, veer_emit_add(e, veer_emit_mul(e, p->tile, tile_floats), veer_emit_mul(e, i, VEER_AMX_ROW_FLOATS)));
     for (int64_t tile = 0; tile < veer_amx_tiles(p->columns); tile++) {
         veer_amx_parts_t low, high;
-        if (p->low) low = veer_amx_split(e, b_vector(p, row, tile * VEER_AMX_SIDE));
+        if (p->low) low = veer_amx_split(e, b_vector(p, row, tile * VEER_AMX_SIDE), p->parts);
         if (p->high)
             high = veer_amx_split(
-                e, b_vector(p, veer_emit_add(e, row, veer_emit_i64(e, VEER_AMX_SIDE)), tile * VEER_AMX_SIDE));
-        veer_amx_store(e, p->low ? &low : NULL, p->high ? &high : NULL,
-                       veer_tile_at_c(p->t, to, tile * chunks * VEER_AMX_TILE_FLOATS));
+                e, b_vector(p, veer_emit_add(e, row, veer_emit_i64(e, VEER_AMX_SIDE)), tile * VEER_AMX_SIDE), p->parts);
+        veer_amx_store(e, p->parts, p->low ? &low : NULL, p->high ? &high : NULL,
+                       veer_tile_at_c(p->t, to, tile * chunks * tile_floats));
     }
 }
 
@@ -169,9 +178,9 @@ static int64_t clamp(int64_t x, int64_t most) {
 }
 
 void veer_amx_pack_b(veer_tile_ctx_t *t, val_t from, int64_t row_floats, int64_t k, int64_t columns,
-                     veer_amx_factors_t factors, val_t to) {
+                     veer_amx_factors_t factors, int parts, val_t to) {
     veer_emit_t *e = t->e;
-    pack_t p = {t, from, to, row_floats, k, columns, factors, NULL, true, true};
+    pack_t p = {t, from, to, row_floats, k, columns, parts, factors, NULL, true, true};
     int64_t whole = k / VEER_AMX_CHUNK, rest = k - whole * VEER_AMX_CHUNK;
     if (whole) {
         veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, whole), 1);
@@ -218,11 +227,17 @@ static void multiply_tiles(block_t *k) {
         }
 }
 
-/* The six products of a chunk, each operand loaded again where its part changes. */
+/* The products of a chunk, each operand loaded again where its part changes. */
 static void multiply_chunk(block_t *k, val_t a, val_t b) {
-    static const struct { int a, b; } order[] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}};
-    int has_a = -1, has_b = -1;
-    for (int i = 0; i < (int)(sizeof order / sizeof *order); i++) {
+    typedef struct order_s {
+        int a, b;
+    } order_t;
+    static const order_t of_three[] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}},
+                         of_two[] = {{1, 1}, {1, 0}, {0, 0}, {0, 1}};
+    bool three = k->p->parts == VEER_AMX_PARTS;
+    const order_t *order = three ? of_three : of_two;
+    int has_a = -1, has_b = -1, count = three ? 6 : 4;
+    for (int i = 0; i < count; i++) {
         if (order[i].a != has_a) load_packed(k, FIRST_A, k->rows, a, k->p->a_tile, has_a = order[i].a);
         if (order[i].b != has_b) load_packed(k, FIRST_B, k->columns, b, k->p->b_tile, has_b = order[i].b);
         multiply_tiles(k);
@@ -258,7 +273,7 @@ static void do_block(block_t *k) {
         multiply_chunk(k, k->a, k->b);
     else {
         veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, k->p->chunks), 1);
-        val_t offset = veer_emit_mul(e, loop.i, VEER_AMX_TILE_FLOATS);
+        val_t offset = veer_emit_mul(e, loop.i, veer_amx_tile_floats(k->p->parts));
         multiply_chunk(k, veer_emit_at(e, k->a, offset), veer_emit_at(e, k->b, offset));
         veer_emit_loop_end(e, &loop);
     }

@@ -1,19 +1,26 @@
 /* Products of f32 matrices on the matrix unit (AMX) of x86 processors that have one: it multiplies bf16 and sums in
  * f32, sixteen times as fast as vectors multiply f32.
  *
- * A number x is the sum of three of 8 bits: h = round(x), m = round(x - h), l = x - h - m, which is exact. Of the nine
- * products of two such sums the six that matter are added up, the small ones first:
+ * In three parts a number x is the sum of three of 8 bits: h = round(x), m = round(x - h), l = x - h - m, which is
+ * exact. Of the nine products of two such sums the six that matter are added up, the small ones first:
  *
  *     a b = lh + hl + mm + mh + hm + hh + e,   |e| < 2^-25 |a b|
  *
- * so a product is closer than one rounded to f32. A tile instruction adds 32 products in two chains of 16 from 0, then
- * their sum to the element: for K products at most K/32 * 6 + 18 roundings, where a chain of f32 multiply-adds has K.
+ * so a product is closer than one rounded to f32. In two parts, m = round(x - h), a number is rounded to 16 bits and
+ * all four products are added up:
+ *
+ *     a b = mm + mh + hh + hm + e,   |e| < 2^-16 |a b|
+ *
+ * which takes two thirds of the time and of the memory, and keeps the 2e-5 that a layer may be off, as Winograd's
+ * algorithm does; not for strict precision. A tile instruction adds 32 products in two chains of 16 from 0, then their
+ * sum to the element: for K products at most K/32 * 6 + 18 roundings (4 in place of 6 with two parts), where a chain of
+ * f32 multiply-adds has K.
  *
  *     veer_amx_begin(e);                                  // the kernel's tiles; veer_amx_end before it returns
- *     veer_amx_split(e, x, parts);  veer_amx_store(e, parts_of_low, parts_of_high, to);
+ *     veer_amx_parts_t p = veer_amx_split(e, x, parts);  veer_amx_store(e, &p_of_low, &p_of_high, to);
  *     veer_amx_multiply(t, &product);
  *
- * Operands are packed in tiles of 1 KB, the three parts of one behind each other, in the order [tile][chunk]: a chunk
+ * Operands are packed in tiles of 1 KB, the parts of one behind each other, in the order [tile][chunk]: a chunk
  * is 32 steps of k, of which a tile holds step i and i + 16 side by side, as halves of a 32-bit lane. a's tile has a
  * row per row of a and 16 lanes for k; b's has a row per i and 16 columns as lanes. */
 #ifndef VEER_BACKENDS_LLVM_AMX_H
@@ -22,13 +29,15 @@
 #include "backends/llvm/tile.h"
 
 enum {
-    VEER_AMX_SIDE = 16,                 /* rows of a tile; columns of a result's */
-    VEER_AMX_CHUNK = 2 * VEER_AMX_SIDE, /* steps of k */
-    VEER_AMX_PARTS = 3,
-    VEER_AMX_ROW_FLOATS = 16,                                    /* of a packed tile */
-    VEER_AMX_PART_FLOATS = VEER_AMX_SIDE * VEER_AMX_ROW_FLOATS,  /* from one part to the next */
-    VEER_AMX_TILE_FLOATS = VEER_AMX_PARTS * VEER_AMX_PART_FLOATS /* all parts */
+    VEER_AMX_SIDE = 16,                                        /* rows of a tile; columns of a result's */
+    VEER_AMX_CHUNK = 2 * VEER_AMX_SIDE,                        /* steps of k */
+    VEER_AMX_PARTS = 3,                                        /* at most; 2 or 3 */
+    VEER_AMX_ROW_FLOATS = 16,                                  /* of a packed tile */
+    VEER_AMX_PART_FLOATS = VEER_AMX_SIDE * VEER_AMX_ROW_FLOATS /* from one part to the next */
 };
+static inline int64_t veer_amx_tile_floats(int parts) { /* all parts */
+    return (int64_t)parts * VEER_AMX_PART_FLOATS;
+}
 
 /* Asks the system for the unit's registers, for this process; false where it has none or will not give them. */
 bool veer_amx_permitted(void);
@@ -40,11 +49,13 @@ void veer_amx_end(veer_emit_t *e);
 /* ---- packing ---- */
 /* The parts of 16 floats, as bits of which the lower 16 are 0. */
 typedef struct veer_amx_parts_s {
+    int count;
     LLVMValueRef part[VEER_AMX_PARTS]; /* h, m, l */
 } veer_amx_parts_t;
-veer_amx_parts_t veer_amx_split(veer_emit_t *e, LLVMValueRef x);
-/* A row of a tile: steps i and i + 16; NULL: zeros. `to`: of the first part. */
-void veer_amx_store(veer_emit_t *e, const veer_amx_parts_t *low, const veer_amx_parts_t *high, LLVMValueRef to);
+veer_amx_parts_t veer_amx_split(veer_emit_t *e, LLVMValueRef x, int parts);
+/* A row of a tile: steps i and i + 16; NULL: zeros, as far as `parts` are. `to`: of the first part. */
+void veer_amx_store(veer_emit_t *e, int parts, const veer_amx_parts_t *low, const veer_amx_parts_t *high,
+                    LLVMValueRef to);
 
 /* Whole tiles or chunks that hold n rows, columns or steps. */
 static inline int64_t veer_amx_tiles(int64_t n) {
@@ -53,22 +64,23 @@ static inline int64_t veer_amx_tiles(int64_t n) {
 static inline int64_t veer_amx_chunks(int64_t k) {
     return (k + VEER_AMX_CHUNK - 1) / VEER_AMX_CHUNK;
 }
-static inline int64_t veer_amx_packed_floats(int64_t n, int64_t k) {
-    return veer_amx_tiles(n) * veer_amx_chunks(k) * VEER_AMX_TILE_FLOATS;
+static inline int64_t veer_amx_packed_floats(int64_t n, int64_t k, int parts) {
+    return veer_amx_tiles(n) * veer_amx_chunks(k) * veer_amx_tile_floats(parts);
 }
 /* a [rows, k], rows contiguous and filled up to whole vectors with zeros. Rows of the last tile that do not exist stay
  * as they are: what they give is not to be used. */
-void veer_amx_pack_a(veer_tile_ctx_t *t, LLVMValueRef from, int64_t row_floats, int64_t rows, int64_t k,
+void veer_amx_pack_a(veer_tile_ctx_t *t, LLVMValueRef from, int64_t row_floats, int64_t rows, int64_t k, int parts,
                      LLVMValueRef to);
 /* b [k, columns], rows contiguous, whole vectors of columns; `factors`: by row, where not NULL, or by column. */
 typedef struct veer_amx_factors_s {
     LLVMValueRef by_row, by_column; /* addresses; NULL: none */
 } veer_amx_factors_t;
 void veer_amx_pack_b(veer_tile_ctx_t *t, LLVMValueRef from, int64_t row_floats, int64_t k, int64_t columns,
-                     veer_amx_factors_t factors, LLVMValueRef to);
+                     veer_amx_factors_t factors, int parts, LLVMValueRef to);
 
 /* ---- products ---- */
 typedef struct veer_amx_product_s {
+    int parts;
     int64_t row_tiles, column_tiles, chunks;
     LLVMValueRef a, b;      /* packed; `chunks` of each tile are read, from where these point */
     int64_t a_tile, b_tile; /* floats from one tile of rows or columns to the next */

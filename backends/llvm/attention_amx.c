@@ -23,7 +23,11 @@
 
 typedef LLVMValueRef val_t;
 
-enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, TILE = VEER_AMX_TILE_FLOATS, KEYS_AT_ONCE = VEER_AT_AMX_KEYS };
+enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, KEYS_AT_ONCE = VEER_AT_AMX_KEYS };
+
+static int64_t tile_floats(const veer_at_t *c) {
+    return veer_amx_tile_floats(c->cut.amx);
+}
 
 static int vectors(const veer_at_t *c) {
     return (int)(c->width / SIDE);
@@ -79,7 +83,7 @@ static void pack_matrix(veer_at_t *c, veer_at_role_t role, int64_t rows, int64_t
         from = veer_at_scratch_at(c, c->scratch.stage), stride = whole(columns, SIDE);
         veer_tile_move(&c->t, (veer_tile_matrix_t){from, stride, 1}, m, rows, columns, NULL, true);
     }
-    veer_amx_pack_a(&c->t, from, stride, rows, columns, veer_at_scratch_at(c, to));
+    veer_amx_pack_a(&c->t, from, stride, rows, columns, c->cut.amx, veer_at_scratch_at(c, to));
 }
 
 static void pack_lead(veer_at_t *c) {
@@ -100,7 +104,7 @@ static void pack_rows(veer_at_t *c, veer_at_role_t role, int64_t columns, veer_a
     val_t stage = veer_at_scratch_at(c, c->scratch.stage);
     veer_tile_move(&c->t, (veer_tile_matrix_t){stage, stride, 1}, veer_at_matrix(c, role, c->first), c->queries,
                    columns, NULL, true);
-    veer_amx_pack_b(&c->t, stage, stride, c->queries, columns, factors, veer_at_scratch_at(c, to));
+    veer_amx_pack_b(&c->t, stage, stride, c->queries, columns, factors, c->cut.amx, veer_at_scratch_at(c, to));
 }
 
 /* ---- keys by queries ---- */
@@ -108,13 +112,14 @@ static void pack_rows(veer_at_t *c, veer_at_role_t role, int64_t columns, veer_a
 /* [keys, width] = a b, a the lead's keys or values, b turned queries. */
 static void multiply_keys(veer_at_t *c, int64_t a, int64_t b, int64_t k, int64_t to, bool adds) {
     int64_t chunks = veer_amx_chunks(k);
-    veer_amx_product_t p = {.row_tiles = veer_amx_tiles(c->p->s),
+    veer_amx_product_t p = {.parts = c->cut.amx,
+                            .row_tiles = veer_amx_tiles(c->p->s),
                             .column_tiles = vectors(c),
                             .chunks = chunks,
                             .a = veer_at_scratch_at(c, a),
                             .b = veer_at_scratch_at(c, b),
-                            .a_tile = chunks * TILE,
-                            .b_tile = chunks * TILE,
+                            .a_tile = chunks * tile_floats(c),
+                            .b_tile = chunks * tile_floats(c),
                             .c = veer_at_scratch_at(c, to),
                             .c_row = c->width,
                             .adds = adds};
@@ -156,7 +161,7 @@ static void find_scores(veer_at_t *c) {
     bool mask = veer_at_mask_by_query(c->p);
     veer_at_turn_rows(c, VEER_AT_Q, c->p->d, c->scratch.q_t, c->p->scale * VEER_AT_LOG2_E);
     veer_amx_pack_b(&c->t, veer_at_scratch_at(c, c->scratch.q_t), c->width, c->p->d, c->width, (veer_amx_factors_t){0},
-                    veer_at_scratch_at(c, c->scratch.q_b));
+                    c->cut.amx, veer_at_scratch_at(c, c->scratch.q_b));
     if (mask) veer_at_turn_rows(c, VEER_AT_MASK, c->p->s, c->scratch.p_t, VEER_AT_LOG2_E);
     c->lane = veer_emit_i64(c->t.e, 0);
     for (int v = 0; v < vectors(c); v++) c->largest[v] = variable(c, -INFINITY);
@@ -202,7 +207,7 @@ static void for_keys(veer_at_t *c, int64_t at_once, void (*body)(veer_at_t *c, v
 }
 
 static val_t row_of_tile(veer_at_t *c, int64_t scratch, int64_t tile, val_t i) {
-    return at(c, scratch + tile * TILE, veer_emit_mul(c->t.e, i, VEER_AMX_ROW_FLOATS));
+    return at(c, scratch + tile * tile_floats(c), veer_emit_mul(c->t.e, i, VEER_AMX_ROW_FLOATS));
 }
 
 /* exp2(p_t - largest), packed as second operand of all keys. */
@@ -218,11 +223,11 @@ static void weigh_pair(pair_t *p, val_t i) {
             val_t x = load(c, veer_at_score_at(c, c->scratch.p_t, key, 0, v));
             x = veer_vmath_exp2_negative(e, LLVMBuildFSub(e->builder, x, value_of(c, c->largest[v]), ""));
             LLVMBuildStore(e->builder, LLVMBuildFAdd(e->builder, value_of(c, *sum), x, ""), *sum);
-            parts[h] = veer_amx_split(e, x);
+            parts[h] = veer_amx_split(e, x, c->cut.amx);
         }
-        veer_amx_store(e, p->has[0] ? &parts[0] : NULL, p->has[1] ? &parts[1] : NULL,
-                       at(c, c->scratch.weights_b + v * chunks * TILE,
-                          veer_emit_add(e, veer_emit_mul(e, veer_emit_div(e, p->key, CHUNK), TILE),
+        veer_amx_store(e, c->cut.amx, p->has[0] ? &parts[0] : NULL, p->has[1] ? &parts[1] : NULL,
+                       at(c, c->scratch.weights_b + v * chunks * tile_floats(c),
+                          veer_emit_add(e, veer_emit_mul(e, veer_emit_div(e, p->key, CHUNK), tile_floats(c)),
                                         veer_emit_mul(e, i, VEER_AMX_ROW_FLOATS))));
     }
 }
@@ -235,13 +240,14 @@ static void weigh_keys(veer_at_t *c, val_t key, int64_t keys, void *sums) {
 /* y_t = v_t p_t */
 static void multiply_weights(veer_at_t *c) {
     int64_t chunks = veer_amx_chunks(c->p->s);
-    veer_amx_product_t p = {.row_tiles = veer_amx_tiles(c->p->dv),
+    veer_amx_product_t p = {.parts = c->cut.amx,
+                            .row_tiles = veer_amx_tiles(c->p->dv),
                             .column_tiles = vectors(c),
                             .chunks = chunks,
                             .a = veer_at_scratch_at(c, c->scratch.v_t),
                             .b = veer_at_scratch_at(c, c->scratch.weights_b),
-                            .a_tile = chunks * TILE,
-                            .b_tile = chunks * TILE,
+                            .a_tile = chunks * tile_floats(c),
+                            .b_tile = chunks * tile_floats(c),
                             .c = veer_at_scratch_at(c, c->scratch.y_t),
                             .c_row = c->width};
     veer_amx_multiply(&c->t, &p);
@@ -301,7 +307,7 @@ static void add_to_delta(veer_at_t *c, val_t key) {
 static void find_slopes(veer_at_t *c, veer_amx_factors_t inverse) {
     LLVMBuilderRef b = c->t.e->builder;
     veer_at_turn_rows(c, VEER_AT_DY, c->p->dv, c->scratch.dy_t, 1);
-    veer_amx_pack_b(&c->t, veer_at_scratch_at(c, c->scratch.dy_t), c->width, c->p->dv, c->width, inverse,
+    veer_amx_pack_b(&c->t, veer_at_scratch_at(c, c->scratch.dy_t), c->width, c->p->dv, c->width, inverse, c->cut.amx,
                     veer_at_scratch_at(c, c->scratch.dy_b));
     for (int v = 0; v < vectors(c); v++) c->delta[v] = variable(c, 0);
     multiply_keys(c, c->scratch.v, c->scratch.dy_b, c->p->dv, c->scratch.ds_t, false);
@@ -319,7 +325,7 @@ static int64_t query_chunks(const veer_at_t *c) {
 
 /* A key's row of a first operand, steps of k being queries: those of vectors v and v + 1. */
 static void store_by_key(veer_at_t *c, int64_t scratch, int64_t tile, val_t i, int v, const veer_amx_parts_t *parts) {
-    veer_amx_store(c->t.e, &parts[0], v + 1 < vectors(c) ? &parts[1] : NULL,
+    veer_amx_store(c->t.e, c->cut.amx, &parts[0], v + 1 < vectors(c) ? &parts[1] : NULL,
                    row_of_tile(c, scratch, tile * query_chunks(c) + v / 2, i));
 }
 
@@ -335,17 +341,17 @@ static void slope_square(pair_t *k, val_t i, int v) {
         for (int w = 0; w < count; w++) {
             val_t key = plus(c, veer_emit_add(e, k->key, i), h * SIDE),
                   x = load(c, veer_at_score_at(c, c->scratch.p_t, key, 0, v + w));
-            if (veer_at_has(c->p, VEER_AT_DV)) p[h][w] = veer_amx_split(e, x);
+            if (veer_at_has(c->p, VEER_AT_DV)) p[h][w] = veer_amx_split(e, x, c->cut.amx);
             if (!slopes) continue;
             val_t dp = load(c, veer_at_score_at(c, c->scratch.ds_t, key, 0, v + w));
             dp = LLVMBuildFSub(e->builder, dp, value_of(c, c->delta[v + w]), "");
-            ds[h][w] = veer_amx_split(e, LLVMBuildFMul(e->builder, x, dp, ""));
+            ds[h][w] = veer_amx_split(e, LLVMBuildFMul(e->builder, x, dp, ""), c->cut.amx);
         }
         if (veer_at_has(c->p, VEER_AT_DV)) store_by_key(c, c->scratch.weights_a, k->chunk * 2 + h, i, v, p[h]);
         if (veer_at_has(c->p, VEER_AT_DK)) store_by_key(c, c->scratch.slopes_a, k->chunk * 2 + h, i, v, ds[h]);
     }
     for (int w = 0; veer_at_has(c->p, VEER_AT_Y) && w < count; w++)
-        veer_amx_store(e, k->has[0] ? &ds[0][w] : NULL, k->has[1] ? &ds[1][w] : NULL,
+        veer_amx_store(e, c->cut.amx, k->has[0] ? &ds[0][w] : NULL, k->has[1] ? &ds[1][w] : NULL,
                        row_of_tile(c, c->scratch.weights_b, (v + w) * (KEYS_AT_ONCE / CHUNK) + k->chunk, i));
 }
 
@@ -356,13 +362,14 @@ static void slope_pair(pair_t *k, val_t i) {
 /* dv += p dy, or dk += ds q, of some keys. */
 static void add_by_key(veer_at_t *c, val_t key, int64_t keys, int64_t a, int64_t b, int64_t columns, int64_t sums) {
     int64_t stride = whole(columns, SIDE);
-    veer_amx_product_t p = {.row_tiles = veer_amx_tiles(keys),
+    veer_amx_product_t p = {.parts = c->cut.amx,
+                            .row_tiles = veer_amx_tiles(keys),
                             .column_tiles = veer_amx_tiles(columns),
                             .chunks = query_chunks(c),
                             .a = veer_at_scratch_at(c, a),
                             .b = veer_at_scratch_at(c, b),
-                            .a_tile = query_chunks(c) * TILE,
-                            .b_tile = query_chunks(c) * TILE,
+                            .a_tile = query_chunks(c) * tile_floats(c),
+                            .b_tile = query_chunks(c) * tile_floats(c),
                             .c = at(c, sums, veer_emit_mul(c->t.e, key, stride)),
                             .c_row = stride,
                             .adds = true};
@@ -380,16 +387,18 @@ static void slope_keys(veer_at_t *c, val_t key, int64_t keys, void *user) {
     if (veer_at_has(c->p, VEER_AT_DV)) add_by_key(c, key, keys, s->weights_a, s->dy_r, c->p->dv, s->dv);
     if (veer_at_has(c->p, VEER_AT_DK)) add_by_key(c, key, keys, s->slopes_a, s->q_r, c->p->d, s->dk);
     if (!veer_at_has(c->p, VEER_AT_Y)) return;
-    veer_amx_product_t p = {.row_tiles = veer_amx_tiles(c->p->d),
-                            .column_tiles = vectors(c),
-                            .chunks = chunks,
-                            .a = at(c, s->keys_t, veer_emit_mul(c->t.e, veer_emit_div(c->t.e, key, CHUNK), TILE)),
-                            .b = veer_at_scratch_at(c, s->weights_b),
-                            .a_tile = veer_amx_chunks(c->p->s) * TILE,
-                            .b_tile = KEYS_AT_ONCE / CHUNK * TILE,
-                            .c = veer_at_scratch_at(c, s->y_t),
-                            .c_row = c->width,
-                            .adds = true};
+    veer_amx_product_t p = {
+        .parts = c->cut.amx,
+        .row_tiles = veer_amx_tiles(c->p->d),
+        .column_tiles = vectors(c),
+        .chunks = chunks,
+        .a = at(c, s->keys_t, veer_emit_mul(c->t.e, veer_emit_div(c->t.e, key, CHUNK), tile_floats(c))),
+        .b = veer_at_scratch_at(c, s->weights_b),
+        .a_tile = veer_amx_chunks(c->p->s) * tile_floats(c),
+        .b_tile = KEYS_AT_ONCE / CHUNK * tile_floats(c),
+        .c = veer_at_scratch_at(c, s->y_t),
+        .c_row = c->width,
+        .adds = true};
     veer_amx_multiply(&c->t, &p);
 }
 

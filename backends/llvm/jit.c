@@ -58,7 +58,7 @@ struct veer_llvm_s {
     LLVMTargetRef target;
     LLVMOrcLLJITRef jit;
     int lanes, registers;
-    bool has_amx;
+    bool has_amx, strict;
     unit_t units[UNITS];
     symbol_t *symbols;
     int symbol_count, symbol_room, finished_count;
@@ -164,6 +164,10 @@ veer_status_t veer_llvm_create(veer_allocator_t allocator, const char *cpu, veer
     else
         *out_llvm = llvm;
     return status;
+}
+
+void veer_llvm_set_strict(veer_llvm_t *llvm, bool strict) {
+    llvm->strict = strict;
 }
 
 void veer_llvm_use_store(veer_llvm_t *llvm, const veer_llvm_store_t *store) {
@@ -509,6 +513,10 @@ int veer_jit_registers(const veer_llvm_t *llvm) {
 
 bool veer_jit_has_amx(const veer_llvm_t *llvm) {
     return llvm->has_amx;
+}
+
+bool veer_jit_is_strict(const veer_llvm_t *llvm) {
+    return llvm->strict;
 }
 
 const char *veer_llvm_version(void) {

@@ -36,5 +36,7 @@ veer_allocator_t veer_jit_allocator(const veer_llvm_t *llvm);
 int veer_jit_registers(const veer_llvm_t *llvm);
 /* Whether kernels may use the matrix unit of amx.h. */
 bool veer_jit_has_amx(const veer_llvm_t *llvm);
+/* As veer_llvm_set_strict says; false at first. */
+bool veer_jit_is_strict(const veer_llvm_t *llvm);
 
 #endif

@@ -37,6 +37,10 @@ VEER_MUST_USE veer_status_t veer_llvm_create(veer_allocator_t allocator, const c
 const char *veer_llvm_version(void);
 void veer_llvm_destroy(veer_llvm_t *llvm); /* NULL is allowed; the kernels are gone with it */
 
+/* Kernels emitted from now on use no algorithm whose error bound is more than four times that of f32 sums, nor numbers
+ * cut to fewer bits than f32 has. */
+void veer_llvm_set_strict(veer_llvm_t *llvm, bool strict);
+
 /* Where compiled objects are kept between runs: both functions may be called from two threads at once. The key says all
  * that an object depends on. `find` gives memory of the allocator given to veer_llvm_create, which is freed here. */
 typedef struct veer_llvm_store_s {
@@ -93,8 +97,8 @@ enum { VEER_LLVM_CONV_WAYS = 4 };
 /* Whether there is any. The same on every target. */
 bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
 /* The ways for a node, alone or with elementwise ops behind it, the most promising first; returns their number, and for
- * none says why. `strict`: only those whose error bound is at most four times that of a direct convolution. */
-int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, bool strict,
+ * none says why. Of strict kernels only those whose error bound is at most four times that of a direct convolution. */
+int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
                         veer_llvm_conv_t out[VEER_LLVM_CONV_WAYS], char *reason, size_t reason_bytes);
 /* The weights are copied, packed and, unless `fly`, transformed: the call's buffer packed_buf must then be `packed`. */
 VEER_MUST_USE veer_status_t veer_llvm_conv_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, int tile,

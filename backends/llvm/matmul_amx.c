@@ -1,6 +1,7 @@
 /* Products on the matrix unit: how they are cut, constants packed, kernels found again. */
 #include "backends/llvm/matmul_amx.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,7 @@ static int64_t ceil_div(int64_t a, int64_t b) {
 
 /* ---- cutting ---- */
 
-enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, TILE = VEER_AMX_TILE_FLOATS };
+enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK };
 enum { ROWS = VEER_MM_AMX_ROWS, COLUMNS = VEER_MM_AMX_COLUMNS };
 
 /* Why the unit would not pay, NULL where it does. Small products are packed longer than they are multiplied. Of large
@@ -47,8 +48,9 @@ static void set_panels(veer_mm_amx_cut_t *cut, int64_t n) {
     b->tail_lanes = (int)(rest - (int64_t)(b->tail_vectors - 1) * SIDE);
 }
 
-bool veer_mm_amx_cut(const veer_mm_problem_t *p, veer_mm_amx_cut_t *out, char *reason, size_t reason_bytes) {
-    *out = (veer_mm_amx_cut_t){0};
+bool veer_mm_amx_cut(const veer_mm_problem_t *p, int parts, veer_mm_amx_cut_t *out, char *reason, size_t reason_bytes) {
+    *out = (veer_mm_amx_cut_t){.parts = parts};
+    int64_t tile_floats = veer_amx_tile_floats(parts);
     const char *why = declines(p);
     if (why) {
         snprintf(reason, reason_bytes, "not for the matrix unit: %s", why);
@@ -57,8 +59,8 @@ bool veer_mm_amx_cut(const veer_mm_problem_t *p, veer_mm_amx_cut_t *out, char *r
     set_blocks(out, p->k);
     set_panels(out, p->n);
     out->mm.groups = ceil_div(p->m, ROWS);
-    out->block_floats = COLUMNS / SIDE * out->chunks * TILE;
-    out->rows_floats = ROWS / SIDE * out->chunks * TILE;
+    out->block_floats = COLUMNS / SIDE * out->chunks * tile_floats;
+    out->rows_floats = ROWS / SIDE * out->chunks * tile_floats;
     out->sums_floats = (int64_t)ROWS * COLUMNS * (out->mm.blocks > 1 ? out->mm.panels : 1);
     return true;
 }
@@ -72,10 +74,10 @@ static uint32_t upper(float x) {
     return (bits + 0x8000) & 0xFFFF0000;
 }
 
-static void split(float x, uint16_t parts[VEER_AMX_PARTS]) {
-    for (int i = 0; i < VEER_AMX_PARTS; i++) {
+static void split(float x, int count, uint16_t parts[VEER_AMX_PARTS]) {
+    for (int i = 0; i < count; i++) {
         uint32_t bits = upper(x);
-        if (i == VEER_AMX_PARTS - 1) memcpy(&bits, &x, sizeof bits);
+        if (i == VEER_AMX_PARTS - 1 || isnan(x)) memcpy(&bits, &x, sizeof bits);
         parts[i] = (uint16_t)(bits >> 16);
         float part;
         memcpy(&part, &bits, sizeof part);
@@ -84,36 +86,38 @@ static void split(float x, uint16_t parts[VEER_AMX_PARTS]) {
 }
 
 /* A chunk of 16 columns; `k`, `column`: the first. `out` is zeroed. */
-static void pack_tile(const veer_mm_problem_t *p, int64_t k, int64_t column, uint16_t *out) {
+static void pack_tile(const veer_mm_problem_t *p, int count, int64_t k, int64_t column, uint16_t *out) {
     int64_t columns = min_i64(SIDE, p->n - column);
     for (int64_t step = 0; step < CHUNK; step++)
         for (int64_t j = 0; j < columns; j++) {
             uint16_t parts[VEER_AMX_PARTS];
-            split(p->b_data[(k + step) * p->b_k + (column + j) * p->b_n], parts);
+            split(p->b_data[(k + step) * p->b_k + (column + j) * p->b_n], count, parts);
             int64_t at = (step % SIDE * VEER_AMX_ROW_FLOATS + j) * 2 + step / SIDE;
-            for (int i = 0; i < VEER_AMX_PARTS; i++) out[i * VEER_AMX_PART_FLOATS * 2 + at] = parts[i];
+            for (int i = 0; i < count; i++) out[i * VEER_AMX_PART_FLOATS * 2 + at] = parts[i];
         }
 }
 
 /* Panel after panel, in each the blocks of k, in each the tiles, in each the chunks. */
 static void pack(const veer_mm_problem_t *p, const veer_mm_amx_cut_t *cut, float *out) {
+    int64_t tile_floats = veer_amx_tile_floats(cut->parts);
     for (int64_t panel = 0; panel < cut->mm.panels; panel++)
         for (int64_t block = 0; block < cut->mm.blocks; block++)
             for (int64_t column = panel * COLUMNS; column < (panel + 1) * COLUMNS; column += SIDE)
-                for (int64_t chunk = 0; chunk < cut->chunks; chunk++, out += TILE)
+                for (int64_t chunk = 0; chunk < cut->chunks; chunk++, out += tile_floats)
                     if (column < p->n)
-                        pack_tile(p, block * cut->mm.depth + chunk * CHUNK, column, (uint16_t *)(void *)out);
+                        pack_tile(p, cut->parts, block * cut->mm.depth + chunk * CHUNK, column,
+                                  (uint16_t *)(void *)out);
 }
 
 typedef struct pack_key_s {
     char tag[8];
     const void *data;
-    int64_t k, n, b_k, b_n, chunks;
+    int64_t k, n, b_k, b_n, chunks, parts;
 } pack_key_t;
 
 static veer_status_t pack_constant(veer_llvm_t *llvm, const veer_mm_problem_t *p, const veer_mm_amx_cut_t *cut,
                                    veer_llvm_kernel_t *out) {
-    pack_key_t key = {"amxpack", p->b_data, p->k, p->n, p->b_k, p->b_n, cut->chunks};
+    pack_key_t key = {"amxpack", p->b_data, p->k, p->n, p->b_k, p->b_n, cut->chunks, cut->parts};
     float *packed = NULL;
     bool is_new = false;
     size_t panel = (size_t)(cut->mm.blocks * cut->block_floats) * sizeof *packed, bytes;
@@ -135,7 +139,7 @@ static bool match(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t no
         snprintf(reason, bytes, "there is no matrix unit");
         return false;
     }
-    return veer_mm_match(g, node, p, reason, bytes) && veer_mm_amx_cut(p, cut, reason, bytes);
+    return veer_mm_match(g, node, p, reason, bytes) && veer_mm_amx_cut(p, VEER_AMX_PARTS, cut, reason, bytes);
 }
 
 bool veer_llvm_matmul_amx_supports(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, char *reason,

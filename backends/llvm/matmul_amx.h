@@ -18,13 +18,14 @@ enum { VEER_MM_AMX_ROWS = 2 * VEER_AMX_SIDE, VEER_MM_AMX_COLUMNS = 2 * VEER_AMX_
 
 /* How a problem is cut, by its shape alone. */
 typedef struct veer_mm_amx_cut_s {
+    int parts;             /* of a number: amx.h */
     veer_mm_blocking_t mm; /* panels and their tail, groups (pairs of tiles of rows), blocks, depth */
     int64_t chunks;        /* of a block */
     int64_t block_floats;  /* of a panel's block of packed b */
     int64_t rows_floats;   /* scratch: a pair's rows, packed; then sums */
     int64_t sums_floats;
 } veer_mm_amx_cut_t;
-bool veer_mm_amx_cut(const veer_mm_problem_t *p, veer_mm_amx_cut_t *out, char *reason, size_t reason_bytes);
+bool veer_mm_amx_cut(const veer_mm_problem_t *p, int parts, veer_mm_amx_cut_t *out, char *reason, size_t reason_bytes);
 
 /* Writes the body of a kernel that does items [begin, end). */
 void veer_mm_amx_emit(veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const veer_mm_amx_cut_t *cut);

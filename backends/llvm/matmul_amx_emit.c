@@ -12,7 +12,7 @@
 
 typedef LLVMValueRef val_t;
 
-enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, TILE = VEER_AMX_TILE_FLOATS };
+enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK };
 enum { ROWS = VEER_MM_AMX_ROWS, COLUMNS = VEER_MM_AMX_COLUMNS };
 
 typedef struct amx_s {
@@ -45,19 +45,21 @@ static val_t vector_of_row(amx_t *c, val_t from, int64_t offset) {
 }
 
 static void pack_rows(amx_t *c) {
+    int parts = c->cut->parts;
     veer_emit_t *e = c->e;
     veer_emit_loop_t rows = veer_emit_loop_begin(e, veer_emit_i64(e, 0), c->rows, 1);
     val_t row = veer_emit_add(e, c->first_row, rows.i);
     val_t from = veer_emit_at(e, veer_emit_at(e, c->mm.a, veer_emit_mul(e, row, c->p->a_row)),
                               veer_emit_mul(e, c->block, c->cut->mm.depth));
-    val_t to = veer_emit_add(e, veer_emit_mul(e, veer_emit_div(e, rows.i, SIDE), c->cut->chunks * TILE),
-                             veer_emit_mul(e, veer_emit_mod(e, rows.i, SIDE), VEER_AMX_ROW_FLOATS));
+    val_t to = veer_emit_add(
+        e, veer_emit_mul(e, veer_emit_div(e, rows.i, SIDE), c->cut->chunks * veer_amx_tile_floats(c->cut->parts)),
+        veer_emit_mul(e, veer_emit_mod(e, rows.i, SIDE), VEER_AMX_ROW_FLOATS));
     to = veer_emit_at(e, c->rows_at, to);
     veer_emit_loop_t chunks = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, c->cut->chunks), 1);
     val_t at = veer_emit_at(e, from, veer_emit_mul(e, chunks.i, CHUNK));
-    veer_amx_parts_t low = veer_amx_split(e, vector_of_row(c, at, 0)),
-                     high = veer_amx_split(e, vector_of_row(c, at, SIDE));
-    veer_amx_store(e, &low, &high, veer_emit_at(e, to, veer_emit_mul(e, chunks.i, TILE)));
+    veer_amx_parts_t low = veer_amx_split(e, vector_of_row(c, at, 0), parts),
+                     high = veer_amx_split(e, vector_of_row(c, at, SIDE), parts);
+    veer_amx_store(e, parts, &low, &high, veer_emit_at(e, to, veer_emit_mul(e, chunks.i, veer_amx_tile_floats(parts))));
     veer_emit_loop_end(e, &chunks);
     veer_emit_loop_end(e, &rows);
 }
@@ -112,7 +114,7 @@ static void clear_sums(amx_t *c, val_t sums) {
 
 static void do_panel(amx_t *c, val_t panel) {
     veer_emit_t *e = c->e;
-    int64_t tile_floats = c->cut->chunks * TILE, blocks = c->cut->mm.blocks;
+    int64_t tile_floats = c->cut->chunks * veer_amx_tile_floats(c->cut->parts), blocks = c->cut->mm.blocks;
     finish_t f = {.panel = panel, .sums = c->sums_at, .row = c->first_row};
     f.end = veer_emit_add(e, c->first_row, c->rows);
     if (blocks > 1) {
@@ -123,7 +125,8 @@ static void do_panel(amx_t *c, val_t panel) {
     }
     val_t b = veer_emit_add(e, veer_emit_mul(e, panel, blocks * c->cut->block_floats),
                             veer_emit_mul(e, c->block, c->cut->block_floats));
-    veer_amx_product_t product = {.row_tiles = c->tiles,
+    veer_amx_product_t product = {.parts = c->cut->parts,
+                                  .row_tiles = c->tiles,
                                   .column_tiles = COLUMNS / SIDE,
                                   .chunks = c->cut->chunks,
                                   .a = c->rows_at,

@@ -221,7 +221,7 @@ bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reas
     return veer_wino_match(g, node, &p, reason, reason_bytes);
 }
 
-int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, bool strict,
+int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
                         veer_llvm_conv_t out[VEER_LLVM_CONV_WAYS], char *reason, size_t reason_bytes) {
     static const veer_llvm_conv_t WAYS[VEER_LLVM_CONV_WAYS] = {
         {2, false, 0}, {2, true, 0}, {4, false, 0}, {4, true, 0}};
@@ -232,7 +232,7 @@ int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_nod
     if (!veer_wino_match(g, node, &p, reason, reason_bytes)) return 0;
     for (int i = 0; i < VEER_LLVM_CONV_WAYS; i++) {
         veer_llvm_conv_t way = WAYS[i];
-        if (strict && error_ratio(way.tile, way.fly, p.mm.k) > MOST_ERROR) continue;
+        if (veer_jit_is_strict(llvm) && error_ratio(way.tile, way.fly, p.mm.k) > MOST_ERROR) continue;
         veer_wino_cut_t cut = veer_wino_cut(&p, way.tile, way.fly, lanes, veer_jit_registers(llvm));
         way.gain = direct_cycles(&p, lanes) / winograd_cycles(&p, &cut);
         int at = count++;

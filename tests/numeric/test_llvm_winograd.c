@@ -119,8 +119,7 @@ static case_t *add_case(suite_t *s, case_t shape) {
     make_graph(s, c);
     char reason[256];
     veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
-    if (!veer_llvm_conv_ways(s->llvm, c->g, c->node, false, ways, reason, sizeof reason))
-        fail_msg("declined: %s", reason);
+    if (!veer_llvm_conv_ways(s->llvm, c->g, c->node, ways, reason, sizeof reason)) fail_msg("declined: %s", reason);
     check(veer_llvm_conv_emit(s->llvm, c->g, c->node, c->tile, c->fly, &c->kernel));
     return c;
 }
@@ -338,18 +337,19 @@ static void choices(void **state) {
     veer_llvm_conv_t ways[VEER_LLVM_CONV_WAYS];
     char reason[256];
     veer_graph_t *g = parsed("f32[1,32,32,64]", WEIGHT("f32[64,64,3,3]"), CONV);
-    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), false, ways, reason, sizeof reason), 4);
+    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), ways, reason, sizeof reason), 4);
     assert_int_equal(find_way(ways, 4, 4, false), 0);
     for (int i = 1; i < 4; i++) assert_true(ways[i - 1].gain >= ways[i].gain && ways[i].gain > 1);
-    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), true, ways, reason, sizeof reason), 2);
+    veer_llvm_set_strict(s->llvm, true);
+    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), ways, reason, sizeof reason), 2);
     assert_true(find_way(ways, 2, 2, false) >= 0 && find_way(ways, 2, 2, true) >= 0);
     veer_graph_destroy(g);
     g = parsed("f32[1,8,8,2]", WEIGHT("f32[8,2,3,3]"), CONV);
-    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), true, ways, reason, sizeof reason), 1);
+    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), ways, reason, sizeof reason), 1);
     assert_int_equal(find_way(ways, 1, 2, false), 0);
     veer_graph_destroy(g);
     g = parsed("f32[1,8,8,1]", WEIGHT("f32[8,1,3,3]"), CONV);
-    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), true, ways, reason, sizeof reason), 0);
+    assert_int_equal(veer_llvm_conv_ways(s->llvm, g, only_node(g), ways, reason, sizeof reason), 0);
     assert_non_null(strstr(reason, "strict"));
     veer_graph_destroy(g);
     assert_true(veer_llvm_conv_amplification(2) == 8);
@@ -363,7 +363,7 @@ static void few_tiles(void **state) {
     veer_llvm_kernel_t fly, packed;
     char reason[256];
     veer_graph_t *g = parsed("f32[1,8,8,256]", WEIGHT("f32[256,256,3,3]"), CONV);
-    int count = veer_llvm_conv_ways(s->llvm, g, only_node(g), false, ways, reason, sizeof reason);
+    int count = veer_llvm_conv_ways(s->llvm, g, only_node(g), ways, reason, sizeof reason);
     assert_int_equal(find_way(ways, count, 4, true), 0);
     check(veer_llvm_conv_emit(s->llvm, g, only_node(g), 4, true, &fly));
     check(veer_llvm_conv_emit(s->llvm, g, only_node(g), 4, false, &packed));
