@@ -1,5 +1,8 @@
 #include "backends/llvm/amx.h"
 
+#include <math.h>
+#include <string.h>
+
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -70,16 +73,29 @@ veer_amx_parts_t veer_amx_split(veer_emit_t *e, val_t x, int parts) {
     return p;
 }
 
+void veer_amx_split_constant(float x, int count, uint16_t parts[VEER_AMX_PARTS]) {
+    for (int i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        if (i < VEER_AMX_PARTS - 1 && !isnan(x)) bits = (bits + 0x8000) & 0xFFFF0000;
+        parts[i] = (uint16_t)(bits >> 16);
+        float part;
+        memcpy(&part, &bits, sizeof part);
+        x -= part;
+    }
+}
+
+val_t veer_amx_row(veer_emit_t *e, const veer_amx_parts_t *low, const veer_amx_parts_t *high, int part) {
+    val_t row = high ? high->part[part] : NULL;
+    if (!low) return row ? row : LLVMConstNull(LLVMVectorType(e->i32, VEER_AMX_ROW_FLOATS));
+    val_t bits = LLVMBuildLShr(e->builder, low->part[part], veer_emit_like_int(e, low->part[part], 16), "");
+    return row ? LLVMBuildOr(e->builder, row, bits, "") : bits;
+}
+
 void veer_amx_store(veer_emit_t *e, int parts, const veer_amx_parts_t *low, const veer_amx_parts_t *high, val_t to) {
     for (int i = 0; i < parts; i++) {
-        val_t row = high ? high->part[i] : NULL;
-        if (low) {
-            val_t bits = LLVMBuildLShr(e->builder, low->part[i], veer_emit_like_int(e, low->part[i], 16), "");
-            row = row ? LLVMBuildOr(e->builder, row, bits, "") : bits;
-        } else if (!row)
-            row = LLVMConstNull(LLVMVectorType(e->i32, VEER_AMX_ROW_FLOATS));
         val_t at = veer_emit_at(e, to, veer_emit_i64(e, (int64_t)i * VEER_AMX_PART_FLOATS));
-        LLVMSetAlignment(LLVMBuildStore(e->builder, row, at), 64);
+        LLVMSetAlignment(LLVMBuildStore(e->builder, veer_amx_row(e, low, high, i), at), 64);
     }
 }
 
@@ -202,6 +218,69 @@ void veer_amx_pack_b(veer_tile_ctx_t *t, val_t from, int64_t row_floats, int64_t
 
 enum { FIRST_A = 4, FIRST_B = 6 }; /* tiles: results are 0 to 3, [row][column] */
 
+static val_t floats_behind(veer_emit_t *e, val_t base, int64_t offset) {
+    return veer_emit_at(e, base, veer_emit_i64(e, offset));
+}
+
+static void load_packed(veer_emit_t *e, int first, int count, const val_t *from, int64_t offset) {
+    for (int i = 0; i < count; i++) {
+        val_t args[] = {tile_name(e, first + i), floats_behind(e, from[i], offset),
+                        veer_emit_i64(e, VEER_AMX_ROW_FLOATS * 4)};
+        call(e, "llvm.x86.tileloadd64", args, 3);
+    }
+}
+
+static void multiply_tiles(veer_emit_t *e, int rows, int columns) {
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++) {
+            val_t args[] = {tile_name(e, r * 2 + c), tile_name(e, FIRST_A + r), tile_name(e, FIRST_B + c)};
+            call(e, "llvm.x86.tdpbf16ps", args, 3);
+        }
+}
+
+/* Each operand is loaded again where its part changes. */
+void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s) {
+    typedef struct order_s {
+        int a, b;
+    } order_t;
+    static const order_t of_three[] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}},
+                         of_two[] = {{1, 1}, {1, 0}, {0, 0}, {0, 1}};
+    bool three = s->parts == VEER_AMX_PARTS;
+    const order_t *order = three ? of_three : of_two;
+    int has_a = -1, has_b = -1, count = three ? 6 : 4;
+    for (int i = 0; i < count; i++) {
+        if (order[i].a != has_a) load_packed(e, FIRST_A, s->rows, s->a, (has_a = order[i].a) * s->a_part);
+        if (order[i].b != has_b) load_packed(e, FIRST_B, s->columns, s->b, (has_b = order[i].b) * s->b_part);
+        multiply_tiles(e, s->rows, s->columns);
+    }
+}
+
+static void move_results(veer_emit_t *e, const char *name, int rows, int columns, val_t c, int64_t c_row) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            val_t args[] = {tile_name(e, i * 2 + j),
+                            floats_behind(e, c, i * VEER_AMX_SIDE * c_row + (int64_t)j * VEER_AMX_SIDE),
+                            veer_emit_i64(e, c_row * 4)};
+            call(e, name, args, 3);
+        }
+}
+
+void veer_amx_results_clear(veer_emit_t *e, int rows, int columns) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            val_t tile = tile_name(e, i * 2 + j);
+            call(e, "llvm.x86.tilezero", &tile, 1);
+        }
+}
+
+void veer_amx_results_load(veer_emit_t *e, int rows, int columns, val_t c, int64_t c_row) {
+    move_results(e, "llvm.x86.tileloadd64", rows, columns, c, c_row);
+}
+
+void veer_amx_results_store(veer_emit_t *e, int rows, int columns, val_t c, int64_t c_row) {
+    move_results(e, "llvm.x86.tilestored64", rows, columns, c, c_row);
+}
+
 typedef struct block_s {
     veer_tile_ctx_t *t;
     const veer_amx_product_t *p;
@@ -209,66 +288,25 @@ typedef struct block_s {
     int rows, columns;
 } block_t;
 
-static void load_packed(block_t *k, int first, int count, val_t from, int64_t step, int part) {
-    veer_emit_t *e = k->t->e;
-    for (int i = 0; i < count; i++) {
-        val_t args[] = {tile_name(e, first + i), veer_tile_at_c(k->t, from, i * step + part * VEER_AMX_PART_FLOATS),
-                        veer_emit_i64(e, VEER_AMX_ROW_FLOATS * 4)};
-        call(e, "llvm.x86.tileloadd64", args, 3);
-    }
-}
-
-static void multiply_tiles(block_t *k) {
-    veer_emit_t *e = k->t->e;
-    for (int r = 0; r < k->rows; r++)
-        for (int c = 0; c < k->columns; c++) {
-            val_t args[] = {tile_name(e, r * 2 + c), tile_name(e, FIRST_A + r), tile_name(e, FIRST_B + c)};
-            call(e, "llvm.x86.tdpbf16ps", args, 3);
-        }
-}
-
-/* The products of a chunk, each operand loaded again where its part changes. */
 static void multiply_chunk(block_t *k, val_t a, val_t b) {
-    typedef struct order_s {
-        int a, b;
-    } order_t;
-    static const order_t of_three[] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}},
-                         of_two[] = {{1, 1}, {1, 0}, {0, 0}, {0, 1}};
-    bool three = k->p->parts == VEER_AMX_PARTS;
-    const order_t *order = three ? of_three : of_two;
-    int has_a = -1, has_b = -1, count = three ? 6 : 4;
-    for (int i = 0; i < count; i++) {
-        if (order[i].a != has_a) load_packed(k, FIRST_A, k->rows, a, k->p->a_tile, has_a = order[i].a);
-        if (order[i].b != has_b) load_packed(k, FIRST_B, k->columns, b, k->p->b_tile, has_b = order[i].b);
-        multiply_tiles(k);
+    veer_amx_step_t step = {.parts = k->p->parts,
+                            .rows = k->rows,
+                            .columns = k->columns,
+                            .a_part = VEER_AMX_PART_FLOATS,
+                            .b_part = VEER_AMX_PART_FLOATS};
+    for (int i = 0; i < 2; i++) {
+        step.a[i] = veer_tile_at_c(k->t, a, i * k->p->a_tile);
+        step.b[i] = veer_tile_at_c(k->t, b, i * k->p->b_tile);
     }
-}
-
-static void move_results(block_t *k, const char *name) {
-    veer_emit_t *e = k->t->e;
-    for (int r = 0; r < k->rows; r++)
-        for (int c = 0; c < k->columns; c++) {
-            int64_t offset = r * VEER_AMX_SIDE * k->p->c_row + (int64_t)c * VEER_AMX_SIDE;
-            val_t args[] = {tile_name(e, r * 2 + c), veer_tile_at_c(k->t, k->c, offset),
-                            veer_emit_i64(e, k->p->c_row * 4)};
-            call(e, name, args, 3);
-        }
-}
-
-static void clear_results(block_t *k) {
-    for (int r = 0; r < k->rows; r++)
-        for (int c = 0; c < k->columns; c++) {
-            val_t tile = tile_name(k->t->e, r * 2 + c);
-            call(k->t->e, "llvm.x86.tilezero", &tile, 1);
-        }
+    veer_amx_step(k->t->e, &step);
 }
 
 static void do_block(block_t *k) {
     veer_emit_t *e = k->t->e;
     if (k->p->adds)
-        move_results(k, "llvm.x86.tileloadd64");
+        veer_amx_results_load(e, k->rows, k->columns, k->c, k->p->c_row);
     else
-        clear_results(k);
+        veer_amx_results_clear(e, k->rows, k->columns);
     if (k->p->chunks == 1)
         multiply_chunk(k, k->a, k->b);
     else {
@@ -277,7 +315,7 @@ static void do_block(block_t *k) {
         multiply_chunk(k, veer_emit_at(e, k->a, offset), veer_emit_at(e, k->b, offset));
         veer_emit_loop_end(e, &loop);
     }
-    move_results(k, "llvm.x86.tilestored64");
+    veer_amx_results_store(e, k->rows, k->columns, k->c, k->p->c_row);
 }
 
 static void do_rows(veer_tile_ctx_t *t, const veer_amx_product_t *p, val_t tile, int tiles) {

@@ -53,9 +53,13 @@ typedef struct veer_amx_parts_s {
     LLVMValueRef part[VEER_AMX_PARTS]; /* h, m, l */
 } veer_amx_parts_t;
 veer_amx_parts_t veer_amx_split(veer_emit_t *e, LLVMValueRef x, int parts);
+/* The same at compile time, the upper 16 bits of each part. */
+void veer_amx_split_constant(float x, int count, uint16_t parts[VEER_AMX_PARTS]);
 /* A row of a tile: steps i and i + 16; NULL: zeros, as far as `parts` are. `to`: of the first part. */
 void veer_amx_store(veer_emit_t *e, int parts, const veer_amx_parts_t *low, const veer_amx_parts_t *high,
                     LLVMValueRef to);
+/* One part of such a row, as 16 lanes of 32 bits. */
+LLVMValueRef veer_amx_row(veer_emit_t *e, const veer_amx_parts_t *low, const veer_amx_parts_t *high, int part);
 
 /* Whole tiles or chunks that hold n rows, columns or steps. */
 static inline int64_t veer_amx_tiles(int64_t n) {
@@ -89,5 +93,17 @@ typedef struct veer_amx_product_s {
     bool adds;              /* to what c holds */
 } veer_amx_product_t;
 void veer_amx_multiply(veer_tile_ctx_t *t, const veer_amx_product_t *p);
+
+/* The same in steps, for operands that lie otherwise: a result of at most 2 by 2 tiles stays in the unit from where it
+ * is cleared or loaded to where it is stored; a step adds the products of a chunk, whose tiles lie anywhere. */
+typedef struct veer_amx_step_s {
+    int parts, rows, columns; /* tiles of rows and of columns: 1 or 2 */
+    LLVMValueRef a[2], b[2];  /* their first parts */
+    int64_t a_part, b_part;   /* floats from one part to the next */
+} veer_amx_step_t;
+void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s);
+void veer_amx_results_clear(veer_emit_t *e, int rows, int columns);
+void veer_amx_results_load(veer_emit_t *e, int rows, int columns, LLVMValueRef c, int64_t c_row);
+void veer_amx_results_store(veer_emit_t *e, int rows, int columns, LLVMValueRef c, int64_t c_row);
 
 #endif

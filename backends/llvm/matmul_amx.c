@@ -1,7 +1,6 @@
 /* Products on the matrix unit: how they are cut, constants packed, kernels found again. */
 #include "backends/llvm/matmul_amx.h"
 
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,31 +66,13 @@ bool veer_mm_amx_cut(const veer_mm_problem_t *p, int parts, veer_mm_amx_cut_t *o
 
 /* ---- packing ---- */
 
-/* As veer_amx_split. */
-static uint32_t upper(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits + 0x8000) & 0xFFFF0000;
-}
-
-static void split(float x, int count, uint16_t parts[VEER_AMX_PARTS]) {
-    for (int i = 0; i < count; i++) {
-        uint32_t bits = upper(x);
-        if (i == VEER_AMX_PARTS - 1 || isnan(x)) memcpy(&bits, &x, sizeof bits);
-        parts[i] = (uint16_t)(bits >> 16);
-        float part;
-        memcpy(&part, &bits, sizeof part);
-        x -= part;
-    }
-}
-
 /* A chunk of 16 columns; `k`, `column`: the first. `out` is zeroed. */
 static void pack_tile(const veer_mm_problem_t *p, int count, int64_t k, int64_t column, uint16_t *out) {
     int64_t columns = min_i64(SIDE, p->n - column);
     for (int64_t step = 0; step < CHUNK; step++)
         for (int64_t j = 0; j < columns; j++) {
             uint16_t parts[VEER_AMX_PARTS];
-            split(p->b_data[(k + step) * p->b_k + (column + j) * p->b_n], count, parts);
+            veer_amx_split_constant(p->b_data[(k + step) * p->b_k + (column + j) * p->b_n], count, parts);
             int64_t at = (step % SIDE * VEER_AMX_ROW_FLOATS + j) * 2 + step / SIDE;
             for (int i = 0; i < count; i++) out[i * VEER_AMX_PART_FLOATS * 2 + at] = parts[i];
         }
