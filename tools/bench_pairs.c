@@ -147,16 +147,20 @@ static int by_value(const void *a, const void *b) {
 }
 
 static veer_status_t run_many(veer_sampling_t *s, const veer_bench_options_t *o, veer_bench_result_t *out) {
-    double ms[MAX_RUNS];
+    double ms[MAX_RUNS], one[MAX_RUNS];
     VEER_TRY(run_once(s, o->threads, &ms[0], &out->steps)); /* warm: pages touched, threads started */
     double start = now();
     while (out->runs < MAX_RUNS && (out->runs < MIN_RUNS || now() - start < o->seconds)) {
         VEER_TRY(run_once(s, o->threads, &ms[out->runs], &out->steps));
+        if (o->one_thread) VEER_TRY(run_once(s, 1, &one[out->runs], &out->steps));
         out->runs++;
     }
     qsort(ms, (size_t)out->runs, sizeof *ms, by_value);
     out->median_ms = ms[out->runs / 2];
     out->best_ms = ms[0];
+    if (!o->one_thread) return veer_ok();
+    qsort(one, (size_t)out->runs, sizeof *one, by_value);
+    out->one_thread_ms = one[out->runs / 2];
     return veer_ok();
 }
 
