@@ -93,8 +93,8 @@ static void pair_job(bench_t *b, FILE *to, const void *what) {
     }
     fprintf(to, "{\"ms\": %.17g, \"best_ms\": %.17g, \"gflop\": %.17g, \"compile_s\": %.17g, \"arena_mb\": %.17g, ",
             r.median_ms, r.best_ms, r.step_gflop, r.compile_seconds, r.arena_mb);
-    fprintf(to, "\"one_thread_ms\": %.17g, \"runs\": %d, \"steps\": %d, \"calls\": %d}", r.one_thread_ms, r.runs,
-            r.steps, r.calls);
+    fprintf(to, "\"one_thread_ms\": %.17g, \"copies_ms\": %.17g, \"runs\": %d, \"steps\": %d, \"calls\": %d}",
+            r.one_thread_ms, r.copies_ms, r.runs, r.steps, r.calls);
 }
 
 /* Python's own messages go to stderr. */
@@ -147,17 +147,26 @@ static veer_status_t failure(const veer_bench_pair_t *pair, const json_t *result
     return veer_ok();
 }
 
-/* The same steps on one thread and on all in turns: how much the others give. */
-static veer_status_t time_one_thread(bench_t *b, const veer_bench_pair_t *pair, json_t *row) {
+static double memory_mb(void) {
+    return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) * 1e-6;
+}
+
+/* How much threads give, and how much the machine does: as many runs on a thread each, side by side, that share nothing
+ * but the machine. */
+static veer_status_t compare_threads(bench_t *b, const veer_bench_pair_t *pair, double peak_mb, json_t *row) {
     bench_t other = *b;
     json_t *result = NULL;
-    other.options.one_thread = true;
-    if (b->options.threads == 1) return veer_ok();
+    int threads = b->options.threads;
+    if (threads == 1) return veer_ok();
+    other.options.copies = peak_mb * threads < memory_mb() / 2 ? threads : 1;
     VEER_TRY(in_child(&other, (job_t){pair_job, pair}, &result, NULL));
     veer_status_t status = failure(pair, result);
     copy_number(b, row, "one_thread_ms", result, "one_thread_ms");
     if (!status && number(result, "ms") > 0)
         veer_put_real(&b->c->report, row, "scaling", number(result, "one_thread_ms") / number(result, "ms"));
+    if (!status && other.options.copies > 1 && number(result, "copies_ms") > 0)
+        veer_put_real(&b->c->report, row, "copies_scaling",
+                      threads * number(result, "one_thread_ms") / number(result, "copies_ms"));
     json_decref(result);
     return status;
 }
@@ -211,7 +220,7 @@ static veer_status_t fill_row(bench_t *b, const veer_bench_pair_t *pair, json_t 
     if (!status) {
         put_speed(b, row, ours);
         veer_put_real(r, row, "peak_mb", peak_mb);
-        status = time_one_thread(b, pair, row);
+        status = compare_threads(b, pair, peak_mb, row);
     }
     if (!status) status = compare_torch(b, pair, ours, row);
     if (!status) status = time_compile(b, pair, 0, WARM_COMPILES, "compile_s", row);
@@ -295,14 +304,14 @@ static void print_result(bench_t *b) {
                                            {"us", NULL}, {"share", NULL}, {"gflops", "GFLOP/s"}, {"gbytes", "GB/s"},
                                            {"roof", "of roof"}, {"why", "one thread's measurement"}, {"node", NULL}));
         else
-            veer_report_table(r, b->rows,
-                              VEER_COLUMNS({"pair", NULL}, {"batch", NULL}, {"ms", "ms/step"}, {"best_ms", "best"},
-                                           {"torch_ms", "PyTorch"}, {"torch_best_ms", "best"}, {"speedup", NULL},
-                                           {"gflop", "GFLOP"}, {"gflops", "GFLOP/s"}, {"peak_gflops", "FMA peak"},
-                                           {"peak_share", "of peak"}, {"scaling", NULL}, {"cold_s", "cold s"},
-                                           {"compile_s", "compile s"}, {"compile_1000_s", "1000 steps"},
-                                           {"peak_mb", "peak MB"}, {"arena_mb", "arena MB"},
-                                           {"torch_peak_mb", "PyTorch MB"}));
+            veer_report_table(
+                r, b->rows,
+                VEER_COLUMNS({"pair", NULL}, {"batch", NULL}, {"ms", "ms/step"}, {"best_ms", "best"},
+                             {"torch_ms", "PyTorch"}, {"torch_best_ms", "best"}, {"speedup", NULL}, {"gflop", "GFLOP"},
+                             {"gflops", "GFLOP/s"}, {"peak_gflops", "FMA peak"}, {"peak_share", "of peak"},
+                             {"scaling", NULL}, {"copies_scaling", "of copies"}, {"cold_s", "cold s"},
+                             {"compile_s", "compile s"}, {"compile_1000_s", "1000 steps"}, {"peak_mb", "peak MB"},
+                             {"arena_mb", "arena MB"}, {"torch_peak_mb", "PyTorch MB"}));
     }
     json_decref(root);
 }

@@ -146,23 +146,82 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static double median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    return values[count / 2];
+}
+
 static veer_status_t run_many(veer_sampling_t *s, const veer_bench_options_t *o, veer_bench_result_t *out) {
-    double ms[MAX_RUNS], one[MAX_RUNS];
+    double ms[MAX_RUNS];
     VEER_TRY(run_once(s, o->threads, &ms[0], &out->steps)); /* warm: pages touched, threads started */
     double start = now();
     while (out->runs < MAX_RUNS && (out->runs < MIN_RUNS || now() - start < o->seconds)) {
         VEER_TRY(run_once(s, o->threads, &ms[out->runs], &out->steps));
-        if (o->one_thread) VEER_TRY(run_once(s, 1, &one[out->runs], &out->steps));
         out->runs++;
     }
-    qsort(ms, (size_t)out->runs, sizeof *ms, by_value);
-    out->median_ms = ms[out->runs / 2];
+    out->median_ms = median(ms, out->runs);
     out->best_ms = ms[0];
-    if (!o->one_thread) return veer_ok();
-    qsort(one, (size_t)out->runs, sizeof *one, by_value);
-    out->one_thread_ms = one[out->runs / 2];
     return veer_ok();
 }
+
+/* ---- scaling ---- */
+
+/* Milliseconds per step of the slowest. */
+static veer_status_t run_copies(veer_sampling_t **s, int count, double *out_ms) {
+    veer_status_t status = veer_ok();
+    *out_ms = 0;
+#pragma omp parallel for num_threads(count) schedule(static, 1)
+    for (int i = 0; i < count; i++) {
+        double ms = 0;
+        int steps;
+        veer_status_t mine = run_once(s[i], 1, &ms, &steps);
+#pragma omp critical
+        {
+            if (ms > *out_ms) *out_ms = ms;
+            if (status)
+                veer_status_free(mine);
+            else
+                status = mine;
+        }
+    }
+    return status;
+}
+
+/* In turns, since the machine's speed changes by the minute. */
+static veer_status_t run_in_turns(veer_sampling_t **s, const veer_bench_options_t *o, veer_bench_result_t *out) {
+    enum { KINDS = 3, TURNS = MAX_RUNS / KINDS };
+    double ms[KINDS][TURNS], start = 0;
+    for (int warm = 1; warm >= 0; warm--) {
+        start = now();
+        for (out->runs = 0; out->runs < (warm ? 1 : TURNS); out->runs++) {
+            if (out->runs >= MIN_RUNS && now() - start >= o->seconds) break;
+            VEER_TRY(run_once(s[0], o->threads, &ms[0][out->runs], &out->steps));
+            VEER_TRY(run_once(s[0], 1, &ms[1][out->runs], &out->steps));
+            VEER_TRY(run_copies(s, o->copies, &ms[2][out->runs]));
+        }
+    }
+    out->median_ms = median(ms[0], out->runs);
+    out->best_ms = ms[0][0];
+    out->one_thread_ms = median(ms[1], out->runs);
+    out->copies_ms = median(ms[2], out->runs);
+    return veer_ok();
+}
+
+/* `first` is one of the copies. */
+static veer_status_t compare_threads(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
+                                     veer_allocator_t allocator, veer_sampling_t *first, veer_bench_result_t *out) {
+    veer_sampling_t **all = veer_alloc_array(allocator, (size_t)o->copies, sizeof(veer_sampling_t *));
+    if (!all) return veer_out_of_memory();
+    veer_status_t status = veer_ok();
+    all[0] = first;
+    for (int i = 1; i < o->copies && !status; i++) status = veer_bench_compile(pair, o, allocator, &all[i]);
+    if (!status) status = run_in_turns(all, o, out);
+    for (int i = 1; i < o->copies; i++) veer_sampling_destroy(all[i]);
+    veer_free(allocator, all);
+    return status;
+}
+
+/* ---- compiling ---- */
 
 /* Compiles and gives the time it took. */
 static veer_status_t timed_compile(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
@@ -194,7 +253,7 @@ static veer_status_t compile_and_run(const veer_bench_pair_t *pair, const veer_b
     out->step_gflop = step_flops(s) * 1e-9;
     out->arena_mb = (double)veer_plan_arena_bytes(veer_sampling_plan(s)) * 1e-6;
     out->calls = veer_plan_call_count(veer_sampling_plan(s));
-    veer_status_t status = run_many(s, o, out);
+    veer_status_t status = o->copies ? compare_threads(pair, o, allocator, s, out) : run_many(s, o, out);
     veer_sampling_destroy(s);
     return status;
 }

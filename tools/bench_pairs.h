@@ -36,15 +36,15 @@ typedef struct veer_bench_options_s {
     int threads, steps; /* 0: physical cores; the pair's own */
     double seconds;     /* to go on measuring for */
     const char *backend, *tune, *cache, *memory_budget;
-    int compiles;    /* only compile, so often; 0: compile once and run */
-    bool one_thread; /* runs of one thread as well, in turns: the machine's speed changes by the minute */
+    int compiles; /* only compile, so often; 0: compile once and run */
+    int copies;   /* beside each run one of a single thread and one of so many copies on a thread each; 0: neither */
 } veer_bench_options_t;
 
 typedef struct veer_bench_result_s {
     double compile_seconds;
-    double median_ms, best_ms; /* per guided step, setup and sampling of x_T included in proportion */
-    double one_thread_ms;      /* the median, where asked for */
-    double step_gflop;         /* of one step's contractions, counted as for direct methods */
+    double median_ms, best_ms;       /* per guided step, setup and sampling of x_T included in proportion */
+    double one_thread_ms, copies_ms; /* medians, where asked for */
+    double step_gflop;               /* of one step's contractions, counted as for direct methods */
     double arena_mb;
     int runs, steps, calls; /* calls: kernels, copies and loops of the plan */
 } veer_bench_result_t;
