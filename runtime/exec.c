@@ -188,9 +188,9 @@ static bool is_shared(const veer_call_t *call) {
     return call->info.flops <= 0 || nanoseconds(call) >= MEETING;
 }
 
-/* Items that take so long that starting with them costs little. */
+/* Items that take so long that starting with them costs little: some 15 microseconds, rates being rough. */
 static int64_t least_items(const veer_call_t *call) {
-    static const double PIECE = 10000;
+    static const double PIECE = 40000;
     double all = nanoseconds(call);
     return all > PIECE ? (int64_t)((double)call->info.work_items * PIECE / all) + 1 : call->info.work_items;
 }
