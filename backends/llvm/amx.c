@@ -63,13 +63,19 @@ static val_t last_upper(veer_emit_t *e, val_t x) {
     return LLVMBuildShl(e->builder, bits, veer_emit_like_int(e, bits, 16), "");
 }
 
+/* What is left has no more than 8 bits, which lie lower only below 2^-126: those the unit takes for zeros anyway. */
+static val_t last_exact(veer_emit_t *e, val_t x) {
+    val_t bits = veer_emit_bits(e, x);
+    return LLVMBuildAnd(e->builder, bits, veer_emit_like_int(e, bits, (int64_t)0xFFFF0000), "");
+}
+
 veer_amx_parts_t veer_amx_split(veer_emit_t *e, val_t x, int parts) {
     veer_amx_parts_t p = {.count = parts};
     for (int i = 0; i < parts - 1; i++) {
         p.part[i] = upper(e, x);
         x = LLVMBuildFSub(e->builder, x, veer_emit_from_bits(e, p.part[i]), "");
     }
-    p.part[parts - 1] = parts == VEER_AMX_PARTS ? veer_emit_bits(e, x) : last_upper(e, x);
+    p.part[parts - 1] = parts == VEER_AMX_PARTS ? last_exact(e, x) : last_upper(e, x);
     return p;
 }
 

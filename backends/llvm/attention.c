@@ -24,25 +24,30 @@ static int64_t block_vectors(const veer_at_problem_t *p, int lanes, int64_t vect
     return most < vectors ? most : vectors;
 }
 
+/* Products of parts in one of f32. */
+static int amx_pairs(int parts) {
+    return parts == VEER_AMX_PARTS ? 6 : 4;
+}
+
 /* Whether the matrix unit is faster, by estimated cycles of a lead. It multiplies 512 pairs of a cycle, four or six for
  * one of f32; the vector units 32, but have no operands to split and nothing to fill up. */
-static bool amx_pays(const veer_at_problem_t *p, int parts) {
+static bool amx_pays(const veer_at_problem_t *p, int sum_parts) {
     static const double SPLIT = 13, SOFTMAX = 8, SLOPES = 16, GAIN = 0.9;
-    double products = p->is_gradient ? 2.5 : 1; /* of d and dv each */
+    double products = p->is_gradient ? 2.5 : 1; /* of d and dv each; one of them goes through exp or cancels */
+    double pairs = p->is_gradient ? 6 + 1.5 * amx_pairs(sum_parts) : (6 + amx_pairs(sum_parts)) / 2.0;
     double l = (double)ceil_div(p->l, VEER_AMX_SIDE) * VEER_AMX_SIDE;
     double s = (double)veer_amx_chunks(p->s) * VEER_AMX_CHUNK, scores = l * s / VEER_AMX_SIDE;
     double columns = (double)(veer_amx_chunks(p->d) + veer_amx_chunks(p->dv)) * VEER_AMX_CHUNK;
     double operands = (s * (p->is_gradient ? 1.5 : 1) + l * (p->is_gradient ? 2 : 0.5)) * columns / VEER_AMX_SIDE;
-    double amx =
-        scores * (products * columns * (parts == 2 ? 4 : 6) / 32 + SOFTMAX + (p->is_gradient ? SLOPES : SPLIT / 2)) +
-        operands * SPLIT;
+    double amx = scores * (pairs * columns / 32 + SOFTMAX + (p->is_gradient ? SLOPES : SPLIT / 2)) + operands * SPLIT;
     double vectors = (double)(p->l * p->s) * products * (double)(p->d + p->dv) / 32 + scores * SOFTMAX;
     return amx < vectors * GAIN;
 }
 
-static veer_at_cut_t cut_for_amx(const veer_at_problem_t *p, int amx) {
+static veer_at_cut_t cut_for_amx(const veer_at_problem_t *p, int sums) {
     enum { ENOUGH_ITEMS = 16, LEAST_PARTS = 2 };
-    veer_at_cut_t cut = {.amx = amx, .parts = ceil_div(p->l, VEER_AT_AMX_QUERIES), .blocks = 1};
+    veer_at_cut_t cut = {.amx = VEER_AMX_PARTS, .amx_sums = sums, .blocks = 1};
+    cut.parts = ceil_div(p->l, VEER_AT_AMX_QUERIES);
     cut.block = VEER_AT_AMX_QUERIES, cut.vectors = VEER_AT_AMX_QUERIES / VEER_AMX_SIDE;
     if (p->is_gradient) return cut;
     cut.blocks = ceil_div(ENOUGH_ITEMS, p->leads);
@@ -51,10 +56,10 @@ static veer_at_cut_t cut_for_amx(const veer_at_problem_t *p, int amx) {
     return cut;
 }
 
-veer_at_cut_t veer_at_cut(const veer_at_problem_t *p, const veer_tile_ctx_t *t, int amx) {
+veer_at_cut_t veer_at_cut(const veer_at_problem_t *p, const veer_tile_ctx_t *t, int amx_sums) {
     veer_at_cut_t cut = {0};
     int lanes = t->lanes;
-    if (amx && lanes == VEER_AMX_SIDE && amx_pays(p, amx)) return cut_for_amx(p, amx);
+    if (amx_sums && lanes == VEER_AMX_SIDE && amx_pays(p, amx_sums)) return cut_for_amx(p, amx_sums);
     int64_t vectors = ceil_div(p->l, lanes), most = block_vectors(p, lanes, vectors);
     cut.blocks = ceil_div(vectors, most);
     cut.block = p->l / cut.blocks, cut.longer = p->l % cut.blocks;
@@ -76,7 +81,7 @@ static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int parts) {
+static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int scores, int sums) {
     enum { W = VEER_AT_AMX_QUERIES, SIDE = VEER_AMX_SIDE };
     veer_at_scratch_t s = {0};
     bool grad = p->is_gradient, dq = veer_at_has(p, VEER_AT_Y), dk = veer_at_has(p, VEER_AT_DK);
@@ -92,22 +97,22 @@ static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int parts) 
     s.dk = reserve(&s, dk, keys * d);
     s.dv = reserve(&s, dv_wanted, keys * dv);
     s.stage = reserve(&s, true, larger(larger(keys, W) * larger(d, dv), 0));
-    s.keys = reserve(&s, true, veer_amx_packed_floats(p->s, p->d, parts));
-    s.keys_t = reserve(&s, grad && dq, veer_amx_packed_floats(p->d, p->s, parts));
-    s.v = reserve(&s, slopes, veer_amx_packed_floats(p->s, p->dv, parts));
-    s.v_t = reserve(&s, !grad, veer_amx_packed_floats(p->dv, p->s, parts));
-    s.q_b = reserve(&s, true, veer_amx_packed_floats(W, p->d, parts));
-    s.dy_b = reserve(&s, slopes, veer_amx_packed_floats(W, p->dv, parts));
-    s.q_r = reserve(&s, dk, veer_amx_packed_floats(p->d, W, parts));
-    s.dy_r = reserve(&s, dv_wanted, veer_amx_packed_floats(p->dv, W, parts));
-    s.weights_b = reserve(&s, !grad || dq, veer_amx_packed_floats(W, grad ? VEER_AT_AMX_KEYS : p->s, parts));
-    s.weights_a = reserve(&s, grad, veer_amx_packed_floats(VEER_AT_AMX_KEYS, W, parts));
-    s.slopes_a = reserve(&s, grad, veer_amx_packed_floats(VEER_AT_AMX_KEYS, W, parts));
+    s.keys = reserve(&s, true, veer_amx_packed_floats(p->s, p->d, scores));
+    s.keys_t = reserve(&s, grad && dq, veer_amx_packed_floats(p->d, p->s, sums));
+    s.v = reserve(&s, slopes, veer_amx_packed_floats(p->s, p->dv, scores));
+    s.v_t = reserve(&s, !grad, veer_amx_packed_floats(p->dv, p->s, sums));
+    s.q_b = reserve(&s, true, veer_amx_packed_floats(W, p->d, scores));
+    s.dy_b = reserve(&s, slopes, veer_amx_packed_floats(W, p->dv, scores));
+    s.q_r = reserve(&s, dk, veer_amx_packed_floats(p->d, W, sums));
+    s.dy_r = reserve(&s, dv_wanted, veer_amx_packed_floats(p->dv, W, sums));
+    s.weights_b = reserve(&s, !grad || dq, veer_amx_packed_floats(W, grad ? VEER_AT_AMX_KEYS : p->s, sums));
+    s.weights_a = reserve(&s, grad, veer_amx_packed_floats(VEER_AT_AMX_KEYS, W, sums));
+    s.slopes_a = reserve(&s, grad, veer_amx_packed_floats(VEER_AT_AMX_KEYS, W, sums));
     return s;
 }
 
 veer_at_scratch_t veer_at_scratch(const veer_at_problem_t *p, const veer_at_cut_t *cut, int lanes) {
-    if (cut->amx) return scratch_for_amx(p, cut->amx);
+    if (cut->amx) return scratch_for_amx(p, cut->amx, cut->amx_sums);
     veer_at_scratch_t s = {0};
     int64_t d = ceil_div(p->d, lanes) * lanes, dv = ceil_div(p->dv, lanes) * lanes;
     int64_t w = ceil_div(cut->block + (cut->longer > 0), lanes) * lanes;
@@ -161,7 +166,8 @@ static veer_status_t write_kernel(veer_llvm_t *llvm, const veer_at_problem_t *p,
     int lanes = veer_llvm_lanes(llvm);
     veer_at_t c = {.jit = &jit, .p = p};
     c.t = (veer_tile_ctx_t){&jit.emit, lanes, veer_jit_registers(llvm), LLVMVectorType(jit.emit.f32, (unsigned)lanes)};
-    c.cut = veer_at_cut(p, &c.t, veer_jit_has_amx(llvm) ? VEER_AMX_PARTS : 0);
+    int sums = veer_jit_is_strict(llvm) ? VEER_AMX_PARTS : VEER_AMX_PARTS - 1;
+    c.cut = veer_at_cut(p, &c.t, veer_jit_has_amx(llvm) ? sums : 0);
     c.scratch = veer_at_scratch(p, &c.cut, lanes);
     if (c.cut.amx)
         veer_at_emit_amx(&c);

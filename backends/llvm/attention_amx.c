@@ -25,8 +25,16 @@ typedef LLVMValueRef val_t;
 
 enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, KEYS_AT_ONCE = VEER_AT_AMX_KEYS };
 
-static int64_t tile_floats(const veer_at_t *c) {
-    return veer_amx_tile_floats(c->cut.amx);
+/* Parts of the numbers of sums, and of what goes through exp or cancels. */
+static int sum_parts(const veer_at_t *c) {
+    return c->cut.amx_sums;
+}
+static int score_parts(const veer_at_t *c) {
+    return c->cut.amx;
+}
+
+static int64_t sum_tile_floats(const veer_at_t *c) {
+    return veer_amx_tile_floats(sum_parts(c));
 }
 
 static int vectors(const veer_at_t *c) {
@@ -70,7 +78,8 @@ static int64_t whole(int64_t n, int64_t unit) {
 /* ---- operands ---- */
 
 /* A matrix of the lead as first operand, its rows or, turned, its columns. */
-static void pack_matrix(veer_at_t *c, veer_at_role_t role, int64_t rows, int64_t columns, bool turned, int64_t to) {
+static void pack_matrix(veer_at_t *c, veer_at_role_t role, int64_t rows, int64_t columns, bool turned, int parts,
+                        int64_t to) {
     veer_tile_matrix_t m = veer_at_matrix(c, role, NULL);
     if (turned) {
         int64_t swap = rows;
@@ -83,18 +92,19 @@ static void pack_matrix(veer_at_t *c, veer_at_role_t role, int64_t rows, int64_t
         from = veer_at_scratch_at(c, c->scratch.stage), stride = whole(columns, SIDE);
         veer_tile_move(&c->t, (veer_tile_matrix_t){from, stride, 1}, m, rows, columns, NULL, true);
     }
-    veer_amx_pack_a(&c->t, from, stride, rows, columns, c->cut.amx, veer_at_scratch_at(c, to));
+    veer_amx_pack_a(&c->t, from, stride, rows, columns, parts, veer_at_scratch_at(c, to));
 }
 
 static void pack_lead(veer_at_t *c) {
     const veer_at_problem_t *p = c->p;
     bool dq = veer_at_has(p, VEER_AT_Y);
-    pack_matrix(c, VEER_AT_K, p->s, p->d, false, c->scratch.keys);
+    int scores = score_parts(c), sums = sum_parts(c);
+    pack_matrix(c, VEER_AT_K, p->s, p->d, false, scores, c->scratch.keys);
     if (!p->is_gradient)
-        pack_matrix(c, VEER_AT_V, p->s, p->dv, true, c->scratch.v_t);
+        pack_matrix(c, VEER_AT_V, p->s, p->dv, true, sums, c->scratch.v_t);
     else {
-        if (dq) pack_matrix(c, VEER_AT_K, p->s, p->d, true, c->scratch.keys_t);
-        if (dq || veer_at_has(p, VEER_AT_DK)) pack_matrix(c, VEER_AT_V, p->s, p->dv, false, c->scratch.v);
+        if (dq) pack_matrix(c, VEER_AT_K, p->s, p->d, true, sums, c->scratch.keys_t);
+        if (dq || veer_at_has(p, VEER_AT_DK)) pack_matrix(c, VEER_AT_V, p->s, p->dv, false, scores, c->scratch.v);
     }
 }
 
@@ -104,22 +114,22 @@ static void pack_rows(veer_at_t *c, veer_at_role_t role, int64_t columns, veer_a
     val_t stage = veer_at_scratch_at(c, c->scratch.stage);
     veer_tile_move(&c->t, (veer_tile_matrix_t){stage, stride, 1}, veer_at_matrix(c, role, c->first), c->queries,
                    columns, NULL, true);
-    veer_amx_pack_b(&c->t, stage, stride, c->queries, columns, factors, c->cut.amx, veer_at_scratch_at(c, to));
+    veer_amx_pack_b(&c->t, stage, stride, c->queries, columns, factors, sum_parts(c), veer_at_scratch_at(c, to));
 }
 
 /* ---- keys by queries ---- */
 
 /* [keys, width] = a b, a the lead's keys or values, b turned queries. */
 static void multiply_keys(veer_at_t *c, int64_t a, int64_t b, int64_t k, int64_t to, bool adds) {
-    int64_t chunks = veer_amx_chunks(k);
-    veer_amx_product_t p = {.parts = c->cut.amx,
+    int64_t chunks = veer_amx_chunks(k), tile = chunks * veer_amx_tile_floats(score_parts(c));
+    veer_amx_product_t p = {.parts = score_parts(c),
                             .row_tiles = veer_amx_tiles(c->p->s),
                             .column_tiles = vectors(c),
                             .chunks = chunks,
                             .a = veer_at_scratch_at(c, a),
                             .b = veer_at_scratch_at(c, b),
-                            .a_tile = chunks * tile_floats(c),
-                            .b_tile = chunks * tile_floats(c),
+                            .a_tile = tile,
+                            .b_tile = tile,
                             .c = veer_at_scratch_at(c, to),
                             .c_row = c->width,
                             .adds = adds};
@@ -161,7 +171,7 @@ static void find_scores(veer_at_t *c) {
     bool mask = veer_at_mask_by_query(c->p);
     veer_at_turn_rows(c, VEER_AT_Q, c->p->d, c->scratch.q_t, c->p->scale * VEER_AT_LOG2_E);
     veer_amx_pack_b(&c->t, veer_at_scratch_at(c, c->scratch.q_t), c->width, c->p->d, c->width, (veer_amx_factors_t){0},
-                    c->cut.amx, veer_at_scratch_at(c, c->scratch.q_b));
+                    score_parts(c), veer_at_scratch_at(c, c->scratch.q_b));
     if (mask) veer_at_turn_rows(c, VEER_AT_MASK, c->p->s, c->scratch.p_t, VEER_AT_LOG2_E);
     c->lane = veer_emit_i64(c->t.e, 0);
     for (int v = 0; v < vectors(c); v++) c->largest[v] = variable(c, -INFINITY);
@@ -207,7 +217,7 @@ static void for_keys(veer_at_t *c, int64_t at_once, void (*body)(veer_at_t *c, v
 }
 
 static val_t row_of_tile(veer_at_t *c, int64_t scratch, int64_t tile, val_t i) {
-    return at(c, scratch + tile * tile_floats(c), veer_emit_mul(c->t.e, i, VEER_AMX_ROW_FLOATS));
+    return at(c, scratch + tile * sum_tile_floats(c), veer_emit_mul(c->t.e, i, VEER_AMX_ROW_FLOATS));
 }
 
 /* exp2(p_t - largest), packed as second operand of all keys. */
@@ -223,11 +233,11 @@ static void weigh_pair(pair_t *p, val_t i) {
             val_t x = load(c, veer_at_score_at(c, c->scratch.p_t, key, 0, v));
             x = veer_vmath_exp2_negative(e, LLVMBuildFSub(e->builder, x, value_of(c, c->largest[v]), ""));
             LLVMBuildStore(e->builder, LLVMBuildFAdd(e->builder, value_of(c, *sum), x, ""), *sum);
-            parts[h] = veer_amx_split(e, x, c->cut.amx);
+            parts[h] = veer_amx_split(e, x, sum_parts(c));
         }
-        veer_amx_store(e, c->cut.amx, p->has[0] ? &parts[0] : NULL, p->has[1] ? &parts[1] : NULL,
-                       at(c, c->scratch.weights_b + v * chunks * tile_floats(c),
-                          veer_emit_add(e, veer_emit_mul(e, veer_emit_div(e, p->key, CHUNK), tile_floats(c)),
+        veer_amx_store(e, sum_parts(c), p->has[0] ? &parts[0] : NULL, p->has[1] ? &parts[1] : NULL,
+                       at(c, c->scratch.weights_b + v * chunks * sum_tile_floats(c),
+                          veer_emit_add(e, veer_emit_mul(e, veer_emit_div(e, p->key, CHUNK), sum_tile_floats(c)),
                                         veer_emit_mul(e, i, VEER_AMX_ROW_FLOATS))));
     }
 }
@@ -240,14 +250,14 @@ static void weigh_keys(veer_at_t *c, val_t key, int64_t keys, void *sums) {
 /* y_t = v_t p_t */
 static void multiply_weights(veer_at_t *c) {
     int64_t chunks = veer_amx_chunks(c->p->s);
-    veer_amx_product_t p = {.parts = c->cut.amx,
+    veer_amx_product_t p = {.parts = sum_parts(c),
                             .row_tiles = veer_amx_tiles(c->p->dv),
                             .column_tiles = vectors(c),
                             .chunks = chunks,
                             .a = veer_at_scratch_at(c, c->scratch.v_t),
                             .b = veer_at_scratch_at(c, c->scratch.weights_b),
-                            .a_tile = chunks * tile_floats(c),
-                            .b_tile = chunks * tile_floats(c),
+                            .a_tile = chunks * sum_tile_floats(c),
+                            .b_tile = chunks * sum_tile_floats(c),
                             .c = veer_at_scratch_at(c, c->scratch.y_t),
                             .c_row = c->width};
     veer_amx_multiply(&c->t, &p);
@@ -307,8 +317,8 @@ static void add_to_delta(veer_at_t *c, val_t key) {
 static void find_slopes(veer_at_t *c, veer_amx_factors_t inverse) {
     LLVMBuilderRef b = c->t.e->builder;
     veer_at_turn_rows(c, VEER_AT_DY, c->p->dv, c->scratch.dy_t, 1);
-    veer_amx_pack_b(&c->t, veer_at_scratch_at(c, c->scratch.dy_t), c->width, c->p->dv, c->width, inverse, c->cut.amx,
-                    veer_at_scratch_at(c, c->scratch.dy_b));
+    veer_amx_pack_b(&c->t, veer_at_scratch_at(c, c->scratch.dy_t), c->width, c->p->dv, c->width, inverse,
+                    score_parts(c), veer_at_scratch_at(c, c->scratch.dy_b));
     for (int v = 0; v < vectors(c); v++) c->delta[v] = variable(c, 0);
     multiply_keys(c, c->scratch.v, c->scratch.dy_b, c->p->dv, c->scratch.ds_t, false);
     for_each_key(c, add_to_delta);
@@ -325,7 +335,7 @@ static int64_t query_chunks(const veer_at_t *c) {
 
 /* A key's row of a first operand, steps of k being queries: those of vectors v and v + 1. */
 static void store_by_key(veer_at_t *c, int64_t scratch, int64_t tile, val_t i, int v, const veer_amx_parts_t *parts) {
-    veer_amx_store(c->t.e, c->cut.amx, &parts[0], v + 1 < vectors(c) ? &parts[1] : NULL,
+    veer_amx_store(c->t.e, sum_parts(c), &parts[0], v + 1 < vectors(c) ? &parts[1] : NULL,
                    row_of_tile(c, scratch, tile * query_chunks(c) + v / 2, i));
 }
 
@@ -341,17 +351,17 @@ static void slope_square(pair_t *k, val_t i, int v) {
         for (int w = 0; w < count; w++) {
             val_t key = plus(c, veer_emit_add(e, k->key, i), h * SIDE),
                   x = load(c, veer_at_score_at(c, c->scratch.p_t, key, 0, v + w));
-            if (veer_at_has(c->p, VEER_AT_DV)) p[h][w] = veer_amx_split(e, x, c->cut.amx);
+            if (veer_at_has(c->p, VEER_AT_DV)) p[h][w] = veer_amx_split(e, x, sum_parts(c));
             if (!slopes) continue;
             val_t dp = load(c, veer_at_score_at(c, c->scratch.ds_t, key, 0, v + w));
             dp = LLVMBuildFSub(e->builder, dp, value_of(c, c->delta[v + w]), "");
-            ds[h][w] = veer_amx_split(e, LLVMBuildFMul(e->builder, x, dp, ""), c->cut.amx);
+            ds[h][w] = veer_amx_split(e, LLVMBuildFMul(e->builder, x, dp, ""), sum_parts(c));
         }
         if (veer_at_has(c->p, VEER_AT_DV)) store_by_key(c, c->scratch.weights_a, k->chunk * 2 + h, i, v, p[h]);
         if (veer_at_has(c->p, VEER_AT_DK)) store_by_key(c, c->scratch.slopes_a, k->chunk * 2 + h, i, v, ds[h]);
     }
     for (int w = 0; veer_at_has(c->p, VEER_AT_Y) && w < count; w++)
-        veer_amx_store(e, c->cut.amx, k->has[0] ? &ds[0][w] : NULL, k->has[1] ? &ds[1][w] : NULL,
+        veer_amx_store(e, sum_parts(c), k->has[0] ? &ds[0][w] : NULL, k->has[1] ? &ds[1][w] : NULL,
                        row_of_tile(c, c->scratch.weights_b, (v + w) * (KEYS_AT_ONCE / CHUNK) + k->chunk, i));
 }
 
@@ -362,14 +372,14 @@ static void slope_pair(pair_t *k, val_t i) {
 /* dv += p dy, or dk += ds q, of some keys. */
 static void add_by_key(veer_at_t *c, val_t key, int64_t keys, int64_t a, int64_t b, int64_t columns, int64_t sums) {
     int64_t stride = whole(columns, SIDE);
-    veer_amx_product_t p = {.parts = c->cut.amx,
+    veer_amx_product_t p = {.parts = sum_parts(c),
                             .row_tiles = veer_amx_tiles(keys),
                             .column_tiles = veer_amx_tiles(columns),
                             .chunks = query_chunks(c),
                             .a = veer_at_scratch_at(c, a),
                             .b = veer_at_scratch_at(c, b),
-                            .a_tile = query_chunks(c) * tile_floats(c),
-                            .b_tile = query_chunks(c) * tile_floats(c),
+                            .a_tile = query_chunks(c) * sum_tile_floats(c),
+                            .b_tile = query_chunks(c) * sum_tile_floats(c),
                             .c = at(c, sums, veer_emit_mul(c->t.e, key, stride)),
                             .c_row = stride,
                             .adds = true};
@@ -388,14 +398,14 @@ static void slope_keys(veer_at_t *c, val_t key, int64_t keys, void *user) {
     if (veer_at_has(c->p, VEER_AT_DK)) add_by_key(c, key, keys, s->slopes_a, s->q_r, c->p->d, s->dk);
     if (!veer_at_has(c->p, VEER_AT_Y)) return;
     veer_amx_product_t p = {
-        .parts = c->cut.amx,
+        .parts = sum_parts(c),
         .row_tiles = veer_amx_tiles(c->p->d),
         .column_tiles = vectors(c),
         .chunks = chunks,
-        .a = at(c, s->keys_t, veer_emit_mul(c->t.e, veer_emit_div(c->t.e, key, CHUNK), tile_floats(c))),
+        .a = at(c, s->keys_t, veer_emit_mul(c->t.e, veer_emit_div(c->t.e, key, CHUNK), sum_tile_floats(c))),
         .b = veer_at_scratch_at(c, s->weights_b),
-        .a_tile = veer_amx_chunks(c->p->s) * tile_floats(c),
-        .b_tile = KEYS_AT_ONCE / CHUNK * tile_floats(c),
+        .a_tile = veer_amx_chunks(c->p->s) * sum_tile_floats(c),
+        .b_tile = KEYS_AT_ONCE / CHUNK * sum_tile_floats(c),
         .c = veer_at_scratch_at(c, s->y_t),
         .c_row = c->width,
         .adds = true};
