@@ -210,7 +210,7 @@ static const void *next_stream(const worker_t *w, int at) {
     return item < items ? stream_at(call, item) : NULL;
 }
 
-static int run_items(worker_t *w, const veer_call_t *call, int at, const veer_range_t *items) {
+static int run_items(worker_t *w, const veer_call_t *call, int at, const veer_range_t *items, bool again) {
     if (call->info.kind == VEER_CALL_COPY) {
         memmove(w->ptrs[0], w->ptrs[1], call->copy_bytes);
         return VEER_KERNEL_OK;
@@ -222,7 +222,8 @@ static int run_items(worker_t *w, const veer_call_t *call, int at, const veer_ra
                                .scratch = w->scratch,
                                .thread = w->me,
                                .threads = w->team,
-                               .continues = items->continues};
+                               .continues = items->continues,
+                               .again = again};
     args.next = items->is_last || !call->stream.data ? next_stream(w, at) : stream_at(call, items->end);
     return call->fn(&args);
 }
@@ -239,11 +240,10 @@ static void run_call(worker_t *w, const veer_call_t *call, int at) {
     bool shared = is_shared(call);
     veer_share_t share = {++w->turn, call->info.work_items, shared ? least_items(call) : call->info.work_items,
                           !shared};
-    bool resolved = false;
-    for (veer_range_t items = {0}; veer_board_take(&w->exec->board, &share, w->me, &items);) {
-        for (int i = 0; !resolved && i < call->buf_count; i++) w->ptrs[i] = resolve(w, &call->bufs[i]);
-        resolved = true;
-        int result = run_items(w, call, at, &items);
+    bool again = false;
+    for (veer_range_t items = {0}; veer_board_take(&w->exec->board, &share, w->me, &items); again = true) {
+        for (int i = 0; !again && i < call->buf_count; i++) w->ptrs[i] = resolve(w, &call->bufs[i]);
+        int result = run_items(w, call, at, &items, again);
         if (result && w->failed_at < 0) note_failure(w, at, result);
         if (veer_board_finish(&w->exec->board, &share, &items)) veer_barrier_wake(&w->exec->barrier);
     }

@@ -79,16 +79,41 @@ veer_amx_parts_t veer_amx_split(veer_emit_t *e, val_t x, int parts) {
     return p;
 }
 
+static uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* The same at compile time: the upper part, taken from x. */
+static inline uint32_t take_upper(float *x) {
+    uint32_t bits = (bits_of(*x) + 0x8000) & 0xFFFF0000;
+    float part;
+    memcpy(&part, &bits, sizeof part);
+    *x -= part;
+    return bits;
+}
+
+static inline uint32_t last_of(float x) {
+    uint32_t bits = bits_of(x);
+    return (isnan(x) ? bits : bits + 0x8000) & 0xFFFF0000;
+}
+
 void veer_amx_split_constant(float x, int count, uint16_t parts[VEER_AMX_PARTS]) {
-    for (int i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x, sizeof bits);
-        if (i < VEER_AMX_PARTS - 1 && !isnan(x)) bits = (bits + 0x8000) & 0xFFFF0000;
-        parts[i] = (uint16_t)(bits >> 16);
-        float part;
-        memcpy(&part, &bits, sizeof part);
-        x -= part;
-    }
+    for (int i = 0; i < count - 1; i++) parts[i] = (uint16_t)(take_upper(&x) >> 16);
+    parts[count - 1] = (uint16_t)(last_of(x) >> 16);
+}
+
+#if defined __x86_64__
+__attribute__((target("avx512f"))) /* all processors with the unit have it */
+#endif
+void veer_amx_split_tile(float *low, float *high, int parts, uint32_t *to) {
+    for (int part = 0; part < parts - 1; part++, to += VEER_AMX_PART_FLOATS)
+        for (int i = 0; i < VEER_AMX_PART_FLOATS; i++) {
+            uint32_t bits = take_upper(&low[i]) >> 16;
+            to[i] = bits | take_upper(&high[i]);
+        }
+    for (int i = 0; i < VEER_AMX_PART_FLOATS; i++) to[i] = last_of(low[i]) >> 16 | last_of(high[i]);
 }
 
 val_t veer_amx_row(veer_emit_t *e, const veer_amx_parts_t *low, const veer_amx_parts_t *high, int part) {
@@ -223,6 +248,7 @@ void veer_amx_pack_b(veer_tile_ctx_t *t, val_t from, int64_t row_floats, int64_t
 /* ---- products ---- */
 
 enum { FIRST_A = 4, FIRST_B = 6 }; /* tiles: results are 0 to 3, [row][column] */
+enum { LINE_FLOATS = 16 };
 
 static val_t floats_behind(veer_emit_t *e, val_t base, int64_t offset) {
     return veer_emit_at(e, base, veer_emit_i64(e, offset));
@@ -244,7 +270,8 @@ static void multiply_tiles(veer_emit_t *e, int rows, int columns) {
         }
 }
 
-/* Each operand is loaded again where its part changes. */
+/* Each operand is loaded again where its part changes. What is to be fetched comes in between: many lines at once would
+ * hold up the loads behind them. */
 void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s) {
     typedef struct order_s {
         int a, b;
@@ -257,6 +284,8 @@ void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s) {
     for (int i = 0; i < count; i++) {
         if (order[i].a != has_a) load_packed(e, FIRST_A, s->rows, s->a, (has_a = order[i].a) * s->a_part);
         if (order[i].b != has_b) load_packed(e, FIRST_B, s->columns, s->b, (has_b = order[i].b) * s->b_part);
+        int64_t first = s->fetch_lines * i / count, end = s->fetch_lines * (i + 1) / count;
+        if (first < end) veer_emit_fetch(e, floats_behind(e, s->fetch, first * LINE_FLOATS), end - first);
         multiply_tiles(e, s->rows, s->columns);
     }
 }
@@ -292,14 +321,18 @@ typedef struct block_s {
     const veer_amx_product_t *p;
     val_t a, b, c; /* where the block begins */
     int rows, columns;
+    val_t fetch;         /* the block's part of what is to be fetched; NULL: none */
+    int64_t fetch_lines; /* in each chunk */
 } block_t;
 
-static void multiply_chunk(block_t *k, val_t a, val_t b) {
+static void multiply_chunk(block_t *k, val_t a, val_t b, val_t fetch) {
     veer_amx_step_t step = {.parts = k->p->parts,
                             .rows = k->rows,
                             .columns = k->columns,
                             .a_part = VEER_AMX_PART_FLOATS,
-                            .b_part = VEER_AMX_PART_FLOATS};
+                            .b_part = VEER_AMX_PART_FLOATS,
+                            .fetch = fetch,
+                            .fetch_lines = k->fetch_lines};
     for (int i = 0; i < 2; i++) {
         step.a[i] = veer_tile_at_c(k->t, a, i * k->p->a_tile);
         step.b[i] = veer_tile_at_c(k->t, b, i * k->p->b_tile);
@@ -314,24 +347,34 @@ static void do_block(block_t *k) {
     else
         veer_amx_results_clear(e, k->rows, k->columns);
     if (k->p->chunks == 1)
-        multiply_chunk(k, k->a, k->b);
+        multiply_chunk(k, k->a, k->b, k->fetch);
     else {
         veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, k->p->chunks), 1);
-        val_t offset = veer_emit_mul(e, loop.i, veer_amx_tile_floats(k->p->parts));
-        multiply_chunk(k, veer_emit_at(e, k->a, offset), veer_emit_at(e, k->b, offset));
+        val_t offset = veer_emit_mul(e, loop.i, veer_amx_tile_floats(k->p->parts)), fetch = k->fetch;
+        if (fetch) fetch = veer_emit_at(e, fetch, veer_emit_mul(e, loop.i, k->fetch_lines * LINE_FLOATS));
+        multiply_chunk(k, veer_emit_at(e, k->a, offset), veer_emit_at(e, k->b, offset), fetch);
         veer_emit_loop_end(e, &loop);
     }
     veer_amx_results_store(e, k->rows, k->columns, k->c, k->p->c_row);
 }
 
+static int64_t lines_per(int64_t floats, int64_t steps) {
+    return (floats + LINE_FLOATS * steps - 1) / (LINE_FLOATS * steps);
+}
+
 static void do_rows(veer_tile_ctx_t *t, const veer_amx_product_t *p, val_t tile, int tiles) {
     veer_emit_t *e = t->e;
     block_t k = {.t = t, .p = p, .rows = tiles, .a = veer_emit_at(e, p->a, veer_emit_mul(e, tile, p->a_tile))};
-    val_t c = veer_emit_at(e, p->c, veer_emit_mul(e, tile, VEER_AMX_SIDE * p->c_row));
+    val_t c = veer_emit_at(e, p->c, veer_emit_mul(e, tile, VEER_AMX_SIDE * p->c_row)), fetch = p->fetch;
+    int64_t column_blocks = (p->column_tiles + 1) / 2, blocks = (p->row_tiles + 1) / 2 * column_blocks;
+    if (fetch) k.fetch_lines = lines_per(p->fetch_floats, blocks * p->chunks);
+    int64_t each = k.fetch_lines * p->chunks * LINE_FLOATS; /* of a block */
+    if (fetch) fetch = veer_emit_at(e, fetch, veer_emit_mul(e, veer_emit_div(e, tile, 2), column_blocks * each));
     for (int64_t column = 0; column < p->column_tiles; column += k.columns) {
         k.columns = column + 1 < p->column_tiles ? 2 : 1;
         k.b = veer_tile_at_c(t, p->b, column * p->b_tile);
         k.c = veer_tile_at_c(t, c, column * VEER_AMX_SIDE);
+        if (fetch) k.fetch = veer_tile_at_c(t, fetch, column / 2 * each);
         do_block(&k);
     }
 }

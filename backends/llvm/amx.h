@@ -55,6 +55,8 @@ typedef struct veer_amx_parts_s {
 veer_amx_parts_t veer_amx_split(veer_emit_t *e, LLVMValueRef x, int parts);
 /* The same at compile time, the upper 16 bits of each part. */
 void veer_amx_split_constant(float x, int count, uint16_t parts[VEER_AMX_PARTS]);
+/* A whole tile of constants: of its words the lower and the upper halves, which change. Only where there is a unit. */
+void veer_amx_split_tile(float *low, float *high, int parts, uint32_t *to);
 /* A row of a tile: steps i and i + 16; NULL: zeros, as far as `parts` are. `to`: of the first part. */
 void veer_amx_store(veer_emit_t *e, int parts, const veer_amx_parts_t *low, const veer_amx_parts_t *high,
                     LLVMValueRef to);
@@ -91,6 +93,8 @@ typedef struct veer_amx_product_s {
     LLVMValueRef c;         /* [16 row_tiles, 16 column_tiles] */
     int64_t c_row;          /* in floats */
     bool adds;              /* to what c holds */
+    LLVMValueRef fetch;     /* what is brought to the second cache meanwhile; NULL: nothing */
+    int64_t fetch_floats;   /* of it, or a little more */
 } veer_amx_product_t;
 void veer_amx_multiply(veer_tile_ctx_t *t, const veer_amx_product_t *p);
 
@@ -100,6 +104,8 @@ typedef struct veer_amx_step_s {
     int parts, rows, columns; /* tiles of rows and of columns: 1 or 2 */
     LLVMValueRef a[2], b[2];  /* their first parts */
     int64_t a_part, b_part;   /* floats from one part to the next */
+    LLVMValueRef fetch;       /* what is brought to the second cache meanwhile */
+    int64_t fetch_lines;      /* of it; 0: nothing */
 } veer_amx_step_t;
 void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s);
 void veer_amx_results_clear(veer_emit_t *e, int rows, int columns);

@@ -176,6 +176,16 @@ LLVMValueRef veer_emit_load_all(veer_emit_t *e, LLVMValueRef address, int lanes)
     return veer_emit_splat(e, v, (unsigned)lanes);
 }
 
+void veer_emit_fetch(veer_emit_t *e, LLVMValueRef from, int64_t lines) {
+    enum { LINE_FLOATS = 16, SECOND_CACHE = 2, TO_READ = 0, DATA = 1 };
+    for (int64_t i = 0; i < lines; i++) {
+        LLVMValueRef args[] = {veer_emit_at(e, from, veer_emit_i64(e, i * LINE_FLOATS)),
+                               LLVMConstInt(e->i32, TO_READ, 0), LLVMConstInt(e->i32, SECOND_CACHE, 0),
+                               LLVMConstInt(e->i32, DATA, 0)};
+        veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
+    }
+}
+
 LLVMBasicBlockRef veer_emit_block(veer_emit_t *e, const char *name) {
     return LLVMAppendBasicBlockInContext(e->context, e->function, name);
 }

@@ -64,6 +64,8 @@ LLVMValueRef veer_emit_at(veer_emit_t *e, LLVMValueRef base, LLVMValueRef offset
 LLVMValueRef veer_emit_load_first(veer_emit_t *e, LLVMValueRef address, int count, int lanes, unsigned align);
 /* The first `count` floats of a vector, to memory of any alignment. */
 void veer_emit_store_first(veer_emit_t *e, LLVMValueRef value, LLVMValueRef address, int count);
+/* Lines of 64 bytes from an address on, into the second cache, soon. */
+void veer_emit_fetch(veer_emit_t *e, LLVMValueRef from, int64_t lines);
 /* One float in every lane. */
 LLVMValueRef veer_emit_load_all(veer_emit_t *e, LLVMValueRef address, int lanes);
 

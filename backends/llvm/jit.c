@@ -256,6 +256,7 @@ veer_status_t veer_jit_begin(veer_llvm_t *llvm, veer_jit_effort_t effort, veer_j
     k.scratch = argument(&k, k.emit.ptr, offsetof(veer_kernel_args_t, scratch));
     k.next = argument(&k, k.emit.ptr, offsetof(veer_kernel_args_t, next));
     k.continues = argument(&k, k.emit.i64, offsetof(veer_kernel_args_t, continues));
+    k.again = argument(&k, k.emit.i64, offsetof(veer_kernel_args_t, again));
     *out_kernel = k;
     return veer_ok();
 }

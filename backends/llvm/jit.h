@@ -10,8 +10,8 @@ typedef struct veer_jit_kernel_s {
     veer_emit_t emit;
     int id;
     int unit;
-    LLVMValueRef bufs;                                 /* ptr to the array of buffer pointers */
-    LLVMValueRef begin, end, scratch, next, continues; /* of the arguments */
+    LLVMValueRef bufs;                                        /* ptr to the array of buffer pointers */
+    LLVMValueRef begin, end, scratch, next, continues, again; /* of the arguments */
 } veer_jit_kernel_t;
 
 /* What LLVM's passes do to a kernel: all that they can, or only cleaning up. */

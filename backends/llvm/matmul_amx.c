@@ -8,31 +8,40 @@
 static int64_t min_i64(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
+static int64_t max_i64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
 static int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
 /* ---- cutting ---- */
 
-enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK };
-enum { ROWS = VEER_MM_AMX_ROWS, COLUMNS = VEER_MM_AMX_COLUMNS };
+enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, COLUMNS = VEER_MM_AMX_COLUMNS };
 
-/* Why the unit would not pay, NULL where it does. Small products are packed longer than they are multiplied. Of large
- * ones each thread would need b's three parts from memory, half as many bytes again as f32 has, for every pair of
- * tiles; threads that share it out instead would all pack all of a. */
-static const char *declines(const veer_mm_problem_t *p) {
-    enum { LEAST_ROWS = 48, LEAST_DEPTH = 96, LEAST_COLUMNS = 64, MOST_BYTES = 3 << 19, BYTES = 6 };
+/* A matrix that fits the second cache goes in three parts: every thread reads all of it for each pair of tiles, and
+ * nothing is lost of an f32 number. Of larger ones six bytes for each element would come from memory; in two parts they
+ * take the four that f32 takes, and the error that a layer of default precision may have. 0: not on the unit. */
+static int parts_of(const veer_mm_problem_t *p, bool strict) {
+    enum { MOST_BYTES = 3 << 19, BYTES = 6 };
+    if (p->k * BYTES <= MOST_BYTES / p->n) return 3;
+    return strict ? 0 : 2;
+}
+
+/* Why the unit would not pay, NULL where it does: small products are packed longer than they are multiplied. */
+static const char *declines(const veer_mm_problem_t *p, bool strict) {
+    enum { LEAST_ROWS = 48, LEAST_DEPTH = 96, LEAST_COLUMNS = 64 };
     if (!p->b_constant || p->leads > 1) return "its second matrix is not one constant";
-    if (p->a_k != 1 || p->k % CHUNK) return "its rows are not whole chunks of 32";
+    if (p->a_k != 1) return "its rows are not contiguous";
     if (p->m < LEAST_ROWS || p->k < LEAST_DEPTH || p->n < LEAST_COLUMNS) return "it is too small";
-    if (p->k * BYTES > MOST_BYTES / p->n) return "it is too large for the second cache";
+    if (!parts_of(p, strict)) return "in three parts it is too large for the second cache";
     return NULL;
 }
 
 /* Blocks of k are of one length, so that none has zeros to multiply. */
 static void set_blocks(veer_mm_amx_cut_t *cut, int64_t k) {
     enum { MOST_CHUNKS = 24, LEAST_CHUNKS = 8 };
-    int64_t all = k / CHUNK, blocks = ceil_div(all, MOST_CHUNKS);
+    int64_t all = veer_amx_chunks(k), blocks = ceil_div(all, MOST_CHUNKS);
     while (all % blocks) blocks++;
     if (all / blocks < LEAST_CHUNKS) blocks = 1;
     cut->mm.blocks = blocks, cut->chunks = all / blocks, cut->mm.depth = cut->chunks * CHUNK;
@@ -47,47 +56,70 @@ static void set_panels(veer_mm_amx_cut_t *cut, int64_t n) {
     b->tail_lanes = (int)(rest - (int64_t)(b->tail_vectors - 1) * SIDE);
 }
 
-bool veer_mm_amx_cut(const veer_mm_problem_t *p, int parts, veer_mm_amx_cut_t *out, char *reason, size_t reason_bytes) {
-    *out = (veer_mm_amx_cut_t){.parts = parts};
-    int64_t tile_floats = veer_amx_tile_floats(parts);
-    const char *why = declines(p);
+/* Rows of a group are packed in 4 MB at most: what comes from the third cache then comes once for a window. */
+static void set_groups(veer_mm_amx_cut_t *cut, int64_t m) {
+    enum { MOST_PAIRS = 8, MOST_BYTES = 4 << 20, WINDOW_BYTES = 1 << 19 };
+    int64_t tiles = veer_amx_tiles(m), pairs = ceil_div(tiles, 2), most = 1;
+    int64_t pair_floats = 2 * cut->mm.blocks * cut->chunks * veer_amx_tile_floats(cut->parts);
+    if (cut->parts == 2) most = max_i64(1, min_i64(MOST_PAIRS, MOST_BYTES / 4 / pair_floats));
+    int64_t each = ceil_div(pairs, ceil_div(pairs, most));
+    cut->mm.groups = ceil_div(pairs, each);
+    cut->last_tiles = tiles - 2 * each * (cut->mm.groups - 1);
+    cut->group_tiles = cut->mm.groups > 1 ? 2 * each : cut->last_tiles;
+    int64_t panel_floats = cut->group_tiles * SIDE * COLUMNS;
+    cut->window = cut->mm.blocks > 1 ? max_i64(1, min_i64(cut->mm.panels, WINDOW_BYTES / 4 / panel_floats)) : 1;
+    cut->rows_floats = ceil_div(cut->group_tiles, 2) * pair_floats;
+    cut->sums_floats = cut->window * panel_floats;
+}
+
+bool veer_mm_amx_cut(const veer_mm_problem_t *p, bool strict, veer_mm_amx_cut_t *out, char *reason,
+                     size_t reason_bytes) {
+    const char *why = declines(p, strict);
     if (why) {
         snprintf(reason, reason_bytes, "not for the matrix unit: %s", why);
         return false;
     }
+    *out = (veer_mm_amx_cut_t){.parts = parts_of(p, strict)};
     set_blocks(out, p->k);
     set_panels(out, p->n);
-    out->mm.groups = ceil_div(p->m, ROWS);
-    out->block_floats = COLUMNS / SIDE * out->chunks * tile_floats;
-    out->rows_floats = ROWS / SIDE * out->chunks * tile_floats;
-    out->sums_floats = (int64_t)ROWS * COLUMNS * (out->mm.blocks > 1 ? out->mm.panels : 1);
+    set_groups(out, p->m);
+    out->block_floats = COLUMNS / SIDE * out->chunks * veer_amx_tile_floats(out->parts);
     return true;
 }
 
 /* ---- packing ---- */
 
-/* A chunk of 16 columns; `k`, `column`: the first. `out` is zeroed. */
-static void pack_tile(const veer_mm_problem_t *p, int count, int64_t k, int64_t column, uint16_t *out) {
-    int64_t columns = min_i64(SIDE, p->n - column);
-    for (int64_t step = 0; step < CHUNK; step++)
-        for (int64_t j = 0; j < columns; j++) {
-            uint16_t parts[VEER_AMX_PARTS];
-            veer_amx_split_constant(p->b_data[(k + step) * p->b_k + (column + j) * p->b_n], count, parts);
-            int64_t at = (step % SIDE * VEER_AMX_ROW_FLOATS + j) * 2 + step / SIDE;
-            for (int i = 0; i < count; i++) out[i * VEER_AMX_PART_FLOATS * 2 + at] = parts[i];
-        }
+/* A chunk of 16 columns; of a word of a tile the lower and the upper half: steps i and i + 16. */
+typedef struct chunk_s {
+    float low[VEER_AMX_PART_FLOATS], high[VEER_AMX_PART_FLOATS];
+} chunk_t;
+
+/* `k`, `column`: the first; zeros where there is none. */
+static void load_chunk(const veer_mm_problem_t *p, int64_t k, int64_t column, chunk_t *out) {
+    int64_t steps = min_i64(CHUNK, p->k - k), columns = min_i64(SIDE, p->n - column);
+    const float *from = p->b_data + k * p->b_k + column * p->b_n;
+    if (steps < CHUNK || columns < SIDE) *out = (chunk_t){{0}, {0}};
+    float *halves[] = {out->low, out->high};
+    if (p->b_n == 1 && columns == SIDE)
+        for (int64_t i = 0; i < steps; i++) memcpy(halves[i / SIDE] + i % SIDE * SIDE, from + i * p->b_k, SIDE * 4);
+    else
+        for (int64_t j = 0; j < columns; j++)
+            for (int64_t i = 0; i < steps; i++) halves[i / SIDE][i % SIDE * SIDE + j] = from[i * p->b_k + j * p->b_n];
 }
 
 /* Panel after panel, in each the blocks of k, in each the tiles, in each the chunks. */
 static void pack(const veer_mm_problem_t *p, const veer_mm_amx_cut_t *cut, float *out) {
-    int64_t tile_floats = veer_amx_tile_floats(cut->parts);
+    int64_t tile_floats = veer_amx_tile_floats(cut->parts), chunks = cut->mm.blocks * cut->chunks;
     for (int64_t panel = 0; panel < cut->mm.panels; panel++)
-        for (int64_t block = 0; block < cut->mm.blocks; block++)
-            for (int64_t column = panel * COLUMNS; column < (panel + 1) * COLUMNS; column += SIDE)
-                for (int64_t chunk = 0; chunk < cut->chunks; chunk++, out += tile_floats)
-                    if (column < p->n)
-                        pack_tile(p, cut->parts, block * cut->mm.depth + chunk * CHUNK, column,
-                                  (uint16_t *)(void *)out);
+        for (int64_t i = 0; i < chunks; i++)
+            for (int64_t tile = 0; tile < COLUMNS / SIDE; tile++) {
+                int64_t column = panel * COLUMNS + tile * SIDE, block = panel * cut->mm.blocks + i / cut->chunks;
+                float *to = out + block * cut->block_floats + (tile * cut->chunks + i % cut->chunks) * tile_floats;
+                if (column >= p->n) continue;
+                chunk_t c;
+                load_chunk(p, i * CHUNK, column, &c);
+                veer_amx_split_tile(c.low, c.high, cut->parts, (uint32_t *)(void *)to);
+            }
 }
 
 typedef struct pack_key_s {
@@ -120,7 +152,7 @@ static bool match(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t no
         snprintf(reason, bytes, "there is no matrix unit");
         return false;
     }
-    return veer_mm_match(g, node, p, reason, bytes) && veer_mm_amx_cut(p, VEER_AMX_PARTS, cut, reason, bytes);
+    return veer_mm_match(g, node, p, reason, bytes) && veer_mm_amx_cut(p, veer_jit_is_strict(llvm), cut, reason, bytes);
 }
 
 bool veer_llvm_matmul_amx_supports(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, char *reason,
@@ -137,7 +169,7 @@ static veer_status_t write_kernel(veer_llvm_t *llvm, const veer_mm_problem_t *p,
     veer_mm_amx_emit(&jit, p, cut);
     veer_jit_end(llvm, &jit, NULL, 400 + 40 * (double)p->step_count);
     *out = (veer_llvm_kernel_t){.id = jit.id, .work_items = cut->mm.groups * cut->mm.panels};
-    out->scratch_bytes = (size_t)(cut->rows_floats + cut->sums_floats) * sizeof(float);
+    out->scratch_bytes = (size_t)(VEER_MM_AMX_HEAD_FLOATS + cut->rows_floats + cut->sums_floats) * sizeof(float);
     veer_mm_measures(p, &out->flops, &out->bytes);
     return veer_ok();
 }

@@ -1,19 +1,19 @@
 /* A product on the matrix unit as LLVM IR:
  *
- *     for each pair of tiles of rows of the share            (a copy of its own for the last, where it is one tile)
- *         for each block of k
- *             rows of a split and packed, unless the thread has just used them
- *             for each panel of the share
- *                 sums (+)= a b on the unit
- *                 behind the last block: y = program(sums), row by row */
+ *     for each group of rows of the share            (a copy of its own for the last, where it has fewer tiles)
+ *         rows of a split and packed, unless they are what the thread has packed last
+ *         for each window of panels of the share
+ *             for each block of k
+ *                 for each panel of the window
+ *                     sums (+)= a b on the unit; meanwhile the next block of b is fetched
+ *                     behind the last block: y = program(sums), row by row */
 #include "backends/llvm/matmul_amx.h"
 
 #include "backends/llvm/matmul_emit.h"
 
 typedef LLVMValueRef val_t;
 
-enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK };
-enum { ROWS = VEER_MM_AMX_ROWS, COLUMNS = VEER_MM_AMX_COLUMNS };
+enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, COLUMNS = VEER_MM_AMX_COLUMNS };
 
 typedef struct amx_s {
     veer_mm_emitter_t mm;
@@ -21,11 +21,13 @@ typedef struct amx_s {
     veer_emit_t *e;
     const veer_mm_problem_t *p;
     const veer_mm_amx_cut_t *cut;
-    val_t rows_at, sums_at; /* scratch */
-    val_t first_row, rows;  /* of the pair */
-    int tiles;              /* in it */
-    val_t block;            /* of k */
-    val_t first_panel, end_panel;
+    val_t rows_at, sums_at;       /* scratch */
+    val_t group, first_row, rows; /* of the group */
+    int64_t tiles;                /* in it */
+    val_t first_panel, end_panel; /* of the group, in the share */
+    val_t window_at, window_end;  /* panels */
+    val_t block;                  /* of k */
+    val_t after;                  /* what is read behind the group's last panel */
 } amx_t;
 
 static val_t int_min(amx_t *c, val_t a, val_t b) {
@@ -44,24 +46,67 @@ static val_t vector_of_row(amx_t *c, val_t from, int64_t offset) {
     return veer_emit_load_first(c->e, veer_tile_at_c(&c->t, from, offset), SIDE, SIDE, 4);
 }
 
-static void pack_rows(amx_t *c) {
+/* Floats of a block of a. */
+static int64_t block_of_rows(const amx_t *c) {
+    return c->tiles * c->cut->chunks * veer_amx_tile_floats(c->cut->parts);
+}
+
+/* A chunk of a row, of which `count` steps exist. */
+static void pack_chunk(amx_t *c, val_t from, int64_t count, val_t to) {
+    int64_t high_count = count - SIDE, low_count = high_count > 0 ? SIDE : count;
     int parts = c->cut->parts;
+    veer_amx_parts_t high, low = veer_amx_split(c->e, veer_emit_load_first(c->e, from, (int)low_count, SIDE, 4), parts);
+    if (high_count > 0) {
+        val_t at = veer_tile_at_c(&c->t, from, SIDE);
+        high = veer_amx_split(c->e, veer_emit_load_first(c->e, at, (int)high_count, SIDE, 4), parts);
+    }
+    veer_amx_store(c->e, parts, &low, high_count > 0 ? &high : NULL, to);
+}
+
+/* A block of a row; `from`, `to`: of all of k. */
+static void pack_block(amx_t *c, val_t from, val_t to, val_t block) {
+    veer_emit_t *e = c->e;
+    int64_t whole = c->p->k / CHUNK, rest = c->p->k % CHUNK, last = whole - (c->cut->mm.blocks - 1) * c->cut->chunks;
+    int64_t tile_floats = veer_amx_tile_floats(c->cut->parts);
+    val_t end = veer_emit_i64(e, c->cut->chunks), is_last = is_equal(c, block, veer_emit_i64(e, c->cut->mm.blocks - 1));
+    if (rest) end = veer_emit_select(e, is_last, veer_emit_i64(e, last), end);
+    from = veer_emit_at(e, from, veer_emit_mul(e, block, c->cut->mm.depth));
+    to = veer_emit_at(e, to, veer_emit_mul(e, block, block_of_rows(c)));
+    veer_emit_loop_t chunks = veer_emit_loop_begin(e, veer_emit_i64(e, 0), end, 1);
+    pack_chunk(c, veer_emit_at(e, from, veer_emit_mul(e, chunks.i, CHUNK)), CHUNK,
+               veer_emit_at(e, to, veer_emit_mul(e, chunks.i, tile_floats)));
+    veer_emit_loop_end(e, &chunks);
+    if (!rest) return;
+    veer_emit_branch_t behind = veer_emit_if(e, is_last);
+    pack_chunk(c, veer_tile_at_c(&c->t, from, last * CHUNK), rest, veer_tile_at_c(&c->t, to, last * tile_floats));
+    veer_emit_endif(e, &behind);
+}
+
+static void pack_rows(amx_t *c) {
     veer_emit_t *e = c->e;
     veer_emit_loop_t rows = veer_emit_loop_begin(e, veer_emit_i64(e, 0), c->rows, 1);
     val_t row = veer_emit_add(e, c->first_row, rows.i);
-    val_t from = veer_emit_at(e, veer_emit_at(e, c->mm.a, veer_emit_mul(e, row, c->p->a_row)),
-                              veer_emit_mul(e, c->block, c->cut->mm.depth));
-    val_t to = veer_emit_add(
-        e, veer_emit_mul(e, veer_emit_div(e, rows.i, SIDE), c->cut->chunks * veer_amx_tile_floats(c->cut->parts)),
-        veer_emit_mul(e, veer_emit_mod(e, rows.i, SIDE), VEER_AMX_ROW_FLOATS));
-    to = veer_emit_at(e, c->rows_at, to);
-    veer_emit_loop_t chunks = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, c->cut->chunks), 1);
-    val_t at = veer_emit_at(e, from, veer_emit_mul(e, chunks.i, CHUNK));
-    veer_amx_parts_t low = veer_amx_split(e, vector_of_row(c, at, 0), parts),
-                     high = veer_amx_split(e, vector_of_row(c, at, SIDE), parts);
-    veer_amx_store(e, parts, &low, &high, veer_emit_at(e, to, veer_emit_mul(e, chunks.i, veer_amx_tile_floats(parts))));
-    veer_emit_loop_end(e, &chunks);
+    val_t from = veer_emit_at(e, c->mm.a, veer_emit_mul(e, row, c->p->a_row));
+    int64_t tile = c->cut->chunks * veer_amx_tile_floats(c->cut->parts);
+    val_t to = veer_emit_at(e, c->rows_at,
+                            veer_emit_add(e, veer_emit_mul(e, veer_emit_div(e, rows.i, SIDE), tile),
+                                          veer_emit_mul(e, veer_emit_mod(e, rows.i, SIDE), VEER_AMX_ROW_FLOATS)));
+    veer_emit_loop_t blocks = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, c->cut->mm.blocks), 1);
+    pack_block(c, from, to, blocks.i);
+    veer_emit_loop_end(e, &blocks);
     veer_emit_loop_end(e, &rows);
+}
+
+/* The head of scratch tells which group is packed behind it, from one range of a call to the next. */
+static void find_or_pack_rows(amx_t *c) {
+    veer_emit_t *e = c->e;
+    val_t packed = LLVMBuildLoad2(e->builder, e->i64, c->mm.jit->scratch, ""), zero = veer_emit_i64(e, 0);
+    val_t is_known = LLVMBuildAnd(e->builder, LLVMBuildNot(e->builder, is_equal(c, c->mm.jit->again, zero), ""),
+                                  is_equal(c, packed, c->group), "");
+    veer_emit_branch_t is_new = veer_emit_if(e, LLVMBuildNot(e->builder, is_known, ""));
+    pack_rows(c);
+    LLVMBuildStore(e->builder, c->group, c->mm.jit->scratch);
+    veer_emit_endif(e, &is_new);
 }
 
 /* ---- y ---- */
@@ -85,7 +130,7 @@ static void finish_rows(amx_t *c, finish_t *f) {
     veer_emit_loop_end(e, &rows);
 }
 
-static void finish_pair(amx_t *c, finish_t *f) {
+static void finish_panel(amx_t *c, finish_t *f) {
     const veer_mm_blocking_t *b = &c->cut->mm;
     bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes;
     f->is_tail = partial;
@@ -106,10 +151,32 @@ static void finish_pair(amx_t *c, finish_t *f) {
 /* Sums of blocks begin with zeros. */
 static void clear_sums(amx_t *c, val_t sums) {
     val_t zero = LLVMConstNull(LLVMVectorType(c->e->f32, SIDE));
-    veer_emit_loop_t loop = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0),
-                                                 veer_emit_i64(c->e, (int64_t)c->tiles * SIDE * COLUMNS), SIDE);
+    veer_emit_loop_t loop =
+        veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), veer_emit_i64(c->e, c->tiles * SIDE * COLUMNS), SIDE);
     veer_emit_store_first(c->e, zero, veer_emit_at(c->e, sums, loop.i), SIDE);
     veer_emit_loop_end(c->e, &loop);
+}
+
+static val_t packed_b(amx_t *c, val_t panel, val_t block) {
+    veer_emit_t *e = c->e;
+    int64_t block_floats = c->cut->block_floats;
+    return veer_emit_at(e, c->mm.bm,
+                        veer_emit_add(e, veer_emit_mul(e, panel, c->cut->mm.blocks * block_floats),
+                                      veer_emit_mul(e, block, block_floats)));
+}
+
+/* The block of b that is read behind this one. */
+static val_t next_block(amx_t *c, val_t panel) {
+    veer_emit_t *e = c->e;
+    val_t one = veer_emit_i64(e, 1), following = veer_emit_add(e, panel, one);
+    val_t is_end = is_equal(c, following, c->window_end);
+    val_t next = veer_emit_select(e, is_equal(c, c->window_end, c->end_panel), c->after,
+                                  packed_b(c, c->window_end, veer_emit_i64(e, 0)));
+    if (c->cut->mm.blocks > 1) {
+        val_t is_last = is_equal(c, c->block, veer_emit_i64(e, c->cut->mm.blocks - 1));
+        next = veer_emit_select(e, is_last, next, packed_b(c, c->window_at, veer_emit_add(e, c->block, one)));
+    }
+    return veer_emit_select(e, is_end, next, packed_b(c, following, c->block));
 }
 
 static void do_panel(amx_t *c, val_t panel) {
@@ -118,73 +185,80 @@ static void do_panel(amx_t *c, val_t panel) {
     finish_t f = {.panel = panel, .sums = c->sums_at, .row = c->first_row};
     f.end = veer_emit_add(e, c->first_row, c->rows);
     if (blocks > 1) {
-        f.sums = veer_emit_at(e, c->sums_at, veer_emit_mul(e, panel, ROWS * COLUMNS));
+        val_t in_window = veer_emit_sub(e, panel, c->window_at);
+        f.sums = veer_emit_at(e, c->sums_at, veer_emit_mul(e, in_window, c->tiles * SIDE * COLUMNS));
         veer_emit_branch_t first = veer_emit_if(e, is_equal(c, c->block, veer_emit_i64(e, 0)));
         clear_sums(c, f.sums);
         veer_emit_endif(e, &first);
     }
-    val_t b = veer_emit_add(e, veer_emit_mul(e, panel, blocks * c->cut->block_floats),
-                            veer_emit_mul(e, c->block, c->cut->block_floats));
     veer_amx_product_t product = {.parts = c->cut->parts,
                                   .row_tiles = c->tiles,
                                   .column_tiles = COLUMNS / SIDE,
                                   .chunks = c->cut->chunks,
-                                  .a = c->rows_at,
-                                  .b = veer_emit_at(e, c->mm.bm, b),
+                                  .a = veer_emit_at(e, c->rows_at, veer_emit_mul(e, c->block, block_of_rows(c))),
+                                  .b = packed_b(c, panel, c->block),
                                   .a_tile = tile_floats,
                                   .b_tile = tile_floats,
                                   .c = f.sums,
                                   .c_row = COLUMNS,
                                   .adds = blocks > 1};
+    if (c->after) product.fetch = next_block(c, panel), product.fetch_floats = c->cut->block_floats;
     veer_amx_multiply(&c->t, &product);
     if (blocks == 1) {
-        finish_pair(c, &f);
+        finish_panel(c, &f);
         return;
     }
     veer_emit_branch_t last = veer_emit_if(e, is_equal(c, c->block, veer_emit_i64(e, blocks - 1)));
-    finish_pair(c, &f);
+    finish_panel(c, &f);
     veer_emit_endif(e, &last);
 }
 
 static void do_panels(amx_t *c) {
-    veer_emit_loop_t panels = veer_emit_loop_begin(c->e, c->first_panel, c->end_panel, 1);
+    veer_emit_loop_t panels = veer_emit_loop_begin(c->e, c->window_at, c->window_end, 1);
     do_panel(c, panels.i);
     veer_emit_loop_end(c->e, &panels);
 }
 
 /* ---- the share ---- */
 
-static void do_pair(amx_t *c) {
+static void do_windows(amx_t *c) {
     veer_emit_t *e = c->e;
-    veer_jit_kernel_t *jit = c->mm.jit;
     val_t zero = veer_emit_i64(e, 0);
-    if (c->cut->mm.blocks > 1) {
-        veer_emit_loop_t blocks = veer_emit_loop_begin(e, zero, veer_emit_i64(e, c->cut->mm.blocks), 1);
-        c->block = blocks.i;
-        pack_rows(c);
+    if (c->cut->mm.blocks == 1) {
+        c->block = zero, c->window_at = c->first_panel, c->window_end = c->end_panel;
         do_panels(c);
-        veer_emit_loop_end(e, &blocks);
         return;
     }
-    /* A range that goes on where the last one ended finds the rows of a pair that it is in the middle of. */
-    val_t goes_on = LLVMBuildAnd(e->builder, LLVMBuildICmp(e->builder, LLVMIntNE, jit->continues, zero, ""),
-                                 LLVMBuildICmp(e->builder, LLVMIntSGT, c->first_panel, zero, ""), "");
-    c->block = zero;
-    veer_emit_branch_t is_new = veer_emit_if(e, LLVMBuildNot(e->builder, goes_on, ""));
-    pack_rows(c);
-    veer_emit_endif(e, &is_new);
+    veer_emit_loop_t windows = veer_emit_loop_begin(e, c->first_panel, c->end_panel, c->cut->window);
+    c->window_at = windows.i;
+    c->window_end = int_min(c, veer_emit_add(e, windows.i, veer_emit_i64(e, c->cut->window)), c->end_panel);
+    veer_emit_loop_t blocks = veer_emit_loop_begin(e, zero, veer_emit_i64(e, c->cut->mm.blocks), 1);
+    c->block = blocks.i;
     do_panels(c);
+    veer_emit_loop_end(e, &blocks);
+    veer_emit_loop_end(e, &windows);
 }
 
-/* Panels of the pair that belong to the share; its rows. */
-static void open_pair(amx_t *c, val_t pair) {
+/* Panels of the group that belong to the share; its rows. */
+static void open_group(amx_t *c, val_t group, val_t last) {
     veer_emit_t *e = c->e;
-    int64_t panels = c->cut->mm.panels;
-    val_t before = veer_emit_mul(e, pair, panels);
+    int64_t panels = c->cut->mm.panels, rows = c->cut->group_tiles * SIDE;
+    val_t before = veer_emit_mul(e, group, panels);
+    c->group = group;
     c->first_panel = veer_emit_sub(e, int_max(c, c->mm.jit->begin, before), before);
     c->end_panel = int_min(c, veer_emit_sub(e, c->mm.jit->end, before), veer_emit_i64(e, panels));
-    c->first_row = veer_emit_mul(e, pair, ROWS);
-    c->rows = int_min(c, veer_emit_sub(e, veer_emit_i64(e, c->p->m), c->first_row), veer_emit_i64(e, ROWS));
+    c->first_row = veer_emit_mul(e, group, rows);
+    c->rows = int_min(c, veer_emit_sub(e, veer_emit_i64(e, c->p->m), c->first_row), veer_emit_i64(e, rows));
+    if (c->cut->parts == VEER_AMX_PARTS) return; /* b stays in the second cache */
+    val_t is_none = LLVMBuildICmp(e->builder, LLVMIntEQ, c->mm.jit->next, LLVMConstNull(e->ptr), "");
+    val_t next = veer_emit_select(e, is_none, c->mm.bm, c->mm.jit->next);
+    c->after = veer_emit_select(e, is_equal(c, group, last), next, c->mm.bm);
+}
+
+static void do_group(amx_t *c, int64_t tiles) {
+    c->tiles = tiles;
+    find_or_pack_rows(c);
+    do_windows(c);
 }
 
 void veer_mm_amx_emit(veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const veer_mm_amx_cut_t *cut) {
@@ -193,23 +267,21 @@ void veer_mm_amx_emit(veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const 
     veer_emit_t *e = c.e;
     veer_mm_emitter_init(&c.mm, jit, p, &cut->mm);
     c.t = (veer_tile_ctx_t){e, SIDE, REGISTERS, LLVMVectorType(e->f32, SIDE)};
-    c.rows_at = jit->scratch;
-    c.sums_at = veer_emit_at(e, jit->scratch, veer_emit_i64(e, cut->rows_floats));
+    c.rows_at = veer_tile_at_c(&c.t, jit->scratch, VEER_MM_AMX_HEAD_FLOATS);
+    c.sums_at = veer_tile_at_c(&c.t, c.rows_at, cut->rows_floats);
     veer_amx_begin(e);
     val_t first = veer_emit_div(e, jit->begin, cut->mm.panels),
           last = veer_emit_div(e, veer_emit_sub(e, jit->end, veer_emit_i64(e, 1)), cut->mm.panels);
-    veer_emit_loop_t pairs = veer_emit_loop_begin(e, first, veer_emit_add(e, last, veer_emit_i64(e, 1)), 1);
-    open_pair(&c, pairs.i);
-    veer_emit_branch_t whole =
-        veer_emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSGT, c.rows, veer_emit_i64(e, SIDE), ""));
-    c.tiles = ROWS / SIDE;
-    do_pair(&c);
-    if (veer_amx_tiles(p->m) % 2) {
-        veer_emit_else(e, &whole);
-        c.tiles = 1;
-        do_pair(&c);
-    }
-    veer_emit_endif(e, &whole);
-    veer_emit_loop_end(e, &pairs);
+    veer_emit_loop_t groups = veer_emit_loop_begin(e, first, veer_emit_add(e, last, veer_emit_i64(e, 1)), 1);
+    open_group(&c, groups.i, last);
+    if (cut->last_tiles != cut->group_tiles) {
+        veer_emit_branch_t tail = veer_emit_if(e, is_equal(&c, groups.i, veer_emit_i64(e, cut->mm.groups - 1)));
+        do_group(&c, cut->last_tiles);
+        veer_emit_else(e, &tail);
+        do_group(&c, cut->group_tiles);
+        veer_emit_endif(e, &tail);
+    } else
+        do_group(&c, cut->group_tiles);
+    veer_emit_loop_end(e, &groups);
     veer_amx_end(e);
 }

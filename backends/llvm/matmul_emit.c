@@ -154,16 +154,6 @@ static void begin_sums(mm_t *c, tile_t *t) {
 
 enum { LINE_FLOATS = 16 };
 
-static void fetch(mm_t *c, val_t from, int lines) {
-    enum { SECOND_CACHE = 2 };
-    veer_emit_t *e = c->e;
-    for (int i = 0; i < lines; i++) {
-        val_t args[] = {veer_emit_at(c->e, from, veer_emit_i64(c->e, i * LINE_FLOATS)), LLVMConstInt(e->i32, 0, 0),
-                        LLVMConstInt(e->i32, SECOND_CACHE, 0), LLVMConstInt(e->i32, 1, 0)};
-        veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
-    }
-}
-
 /* Whole steps of the loop; what is left of k after them is in `rest_of_k`. */
 static int64_t whole_steps(int64_t k, int64_t unroll) {
     return k / unroll * unroll;
@@ -191,8 +181,8 @@ static void sum_over_k(mm_t *c, tile_t *t) {
     }
     if (b->prefetch) {
         int64_t each = b->fetch_step ? b->fetch_step : b->prefetch * LINE_FLOATS;
-        fetch(c, veer_emit_at(c->e, t->next_block, veer_emit_mul(c->e, veer_emit_div(c->e, k, unroll), each)),
-              b->prefetch);
+        veer_emit_fetch(e, veer_emit_at(e, t->next_block, veer_emit_mul(e, veer_emit_div(e, k, unroll), each)),
+                        b->prefetch);
     }
     val_t from_a = veer_emit_at(c->e, t->a, offset_in_a(c, k)),
           from_b = veer_emit_at(c->e, c->block, veer_emit_mul(c->e, k, c->b_stride));

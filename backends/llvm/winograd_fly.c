@@ -121,17 +121,13 @@ static val_t sum_at(fly_t *f, const few_t *c, int row, int j, int r) {
 
 /* Every channel fetches its part of what comes after the block: all rows and vectors together fetch all of it. */
 static void fetch_after(fly_t *f, const few_t *c, int row, val_t channel) {
-    enum { SECOND_CACHE = 2, LINE_FLOATS = 16 };
+    enum { LINE_FLOATS = 16 };
     veer_emit_t *e = f->e;
     int64_t each = (KERNEL * KERNEL * f->cut->mm.lanes + f->cut->patch - 1) / f->cut->patch;
     val_t turn = veer_emit_add(e, veer_emit_i64(e, (int64_t)row * c->io->vectors), c->vector);
     val_t offset = veer_emit_add(e, veer_emit_mul(e, turn, f->cut->mm.depth), channel);
     val_t from = veer_emit_at(e, c->io->after, veer_emit_mul(e, offset, each));
-    for (int64_t i = 0; i < each; i += LINE_FLOATS) {
-        val_t args[] = {at(f, from, i), LLVMConstInt(e->i32, 0, 0), LLVMConstInt(e->i32, SECOND_CACHE, 0),
-                        LLVMConstInt(e->i32, 1, 0)};
-        veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
-    }
+    veer_emit_fetch(e, from, (each + LINE_FLOATS - 1) / LINE_FLOATS);
 }
 
 /* One channel: u's row, times every tile. */

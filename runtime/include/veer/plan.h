@@ -33,6 +33,7 @@ typedef struct veer_kernel_args_s {
     int64_t threads;    /* of the run; a kernel's result must not depend on it */
     const void *next;   /* what this thread will read first of the next call's stream; NULL: unknown */
     int64_t continues;  /* 1: this thread's last range of this call ended at `begin`; scratch is as it left it */
+    int64_t again;      /* 1: this thread has done a range of this call before; scratch is as it left it */
 } veer_kernel_args_t;
 
 typedef enum veer_kernel_result_e {
