@@ -38,7 +38,7 @@ void veer_makers_versions(char out[VEER_MAKERS_VERSIONS_BYTES]);
 
 typedef struct veer_makers_options_s {
     veer_backend_t backend;
-    bool strict;         /* no algorithm with more than four times the direct one's error bound */
+    bool strict;         /* as veer_precision_parse says */
     veer_cache_t *cache; /* NULL: none; must live until veer_makers_finish */
 } veer_makers_options_t;
 

@@ -9,7 +9,7 @@
 VEER_MUST_USE veer_status_t veer_backend_parse(const char *name, veer_backend_t *out_backend);
 
 /* "default", "strict"; VEER_ERR_CONFIG otherwise. Strict excludes algorithms whose error bound is more than four times
- * that of the direct one. */
+ * that of the direct one, and numbers of fewer bits than f32's. */
 VEER_MUST_USE veer_status_t veer_precision_parse(const char *name, bool *out_strict);
 
 typedef struct veer_lower_options_s {

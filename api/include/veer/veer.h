@@ -45,7 +45,8 @@ typedef struct veer_compile_options_s {
     const veer_named_dim_t *dims;
     int dim_count;
     const char *backend; /* "auto" (NULL) or "reference" */
-    /* "default" (NULL), or "strict": no algorithm with more than four times the direct one's error bound. */
+    /* "default" (NULL): a layer may be off by 2e-5 of its largest result. "strict": no algorithm with more than four
+     * times the direct one's error bound, nor numbers of fewer bits than f32's. */
     const char *precision;
     /* Whether the fastest implementation of a shape is found by measuring: "on" (NULL), "cached" (only what an earlier
      * compilation measured), "off" (a fixed order, the same on every machine). */
