@@ -179,8 +179,8 @@ void veer_lw_store(veer_lower_t *c, const veer_fx_store_t *s) {
 
 /* ---- points ---- */
 static val_t op(veer_lower_t *c, const veer_fx_point_t *p) {
-    val_t args[3];
-    veer_dtype_t in[3];
+    val_t args[3] = {0};
+    veer_dtype_t in[3] = {0};
     unsigned lanes = 1;
     for (int i = 0; i < p->arg_count; i++) {
         args[i] = veer_lw_value(c, p->args[i]);
