@@ -69,13 +69,13 @@ static val_t last_exact(veer_emit_t *e, val_t x) {
     return LLVMBuildAnd(e->builder, bits, veer_emit_like_int(e, bits, (int64_t)0xFFFF0000), "");
 }
 
-veer_amx_parts_t veer_amx_split(veer_emit_t *e, val_t x, int parts) {
+static veer_amx_parts_t split(veer_emit_t *e, val_t x, int parts, val_t (*last)(veer_emit_t *e, val_t x)) {
     veer_amx_parts_t p = {.count = parts};
     for (int i = 0; i < parts - 1; i++) {
         p.part[i] = upper(e, x);
         x = LLVMBuildFSub(e->builder, x, veer_emit_from_bits(e, p.part[i]), "");
     }
-    p.part[parts - 1] = parts == VEER_AMX_PARTS ? last_exact(e, x) : last_upper(e, x);
+    p.part[parts - 1] = parts == VEER_AMX_PARTS ? last_exact(e, x) : last(e, x);
     return p;
 }
 
@@ -97,6 +97,14 @@ static inline uint32_t take_upper(float *x) {
 static inline uint32_t last_of(float x) {
     uint32_t bits = bits_of(x);
     return (isnan(x) ? bits : bits + 0x8000) & 0xFFFF0000;
+}
+
+veer_amx_parts_t veer_amx_split(veer_emit_t *e, val_t x, int parts) {
+    return split(e, x, parts, last_upper);
+}
+
+veer_amx_parts_t veer_amx_split_result(veer_emit_t *e, val_t x, int parts) {
+    return split(e, x, parts, upper);
 }
 
 void veer_amx_split_constant(float x, int count, uint16_t parts[VEER_AMX_PARTS]) {
@@ -262,11 +270,13 @@ static void load_packed(veer_emit_t *e, int first, int count, const val_t *from,
     }
 }
 
-static void multiply_tiles(veer_emit_t *e, int rows, int columns) {
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < columns; c++) {
+/* `done`: products before these, of `count`. */
+static void multiply_tiles(veer_emit_t *e, const veer_amx_step_t *s, int done, int count) {
+    for (int r = 0; r < s->rows; r++)
+        for (int c = 0; c < s->columns; c++) {
             val_t args[] = {tile_name(e, r * 2 + c), tile_name(e, FIRST_A + r), tile_name(e, FIRST_B + c)};
             call(e, "llvm.x86.tdpbf16ps", args, 3);
+            if (s->between) s->between(s->user, done++, count);
         }
 }
 
@@ -286,7 +296,7 @@ void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s) {
         if (order[i].b != has_b) load_packed(e, FIRST_B, s->columns, s->b, (has_b = order[i].b) * s->b_part);
         int64_t first = s->fetch_lines * i / count, end = s->fetch_lines * (i + 1) / count;
         if (first < end) veer_emit_fetch(e, floats_behind(e, s->fetch, first * LINE_FLOATS), end - first);
-        multiply_tiles(e, s->rows, s->columns);
+        multiply_tiles(e, s, i * s->rows * s->columns, count * s->rows * s->columns);
     }
 }
 
@@ -323,9 +333,49 @@ typedef struct block_s {
     int rows, columns;
     val_t fetch;         /* the block's part of what is to be fetched; NULL: none */
     int64_t fetch_lines; /* in each chunk */
+    /* beside the chunk under way */
+    val_t index, row; /* of the block among others; the first row */
+    int64_t rows_beside;
 } block_t;
 
-static void multiply_chunk(block_t *k, val_t a, val_t b, val_t fetch) {
+static int64_t column_blocks(const veer_amx_product_t *p) {
+    return (p->column_tiles + 1) / 2;
+}
+
+static int64_t all_chunks(const veer_amx_product_t *p) {
+    return (p->row_tiles + 1) / 2 * column_blocks(p) * p->chunks;
+}
+
+/* The pieces for the time of a product of tiles. Rows are shared out over chunks evenly, so the last may not exist. */
+static void do_beside(void *user, int i, int count) {
+    block_t *k = user;
+    veer_emit_t *e = k->t->e;
+    const veer_amx_beside_t *w = k->p->beside;
+    int64_t pieces = k->rows_beside * w->pieces;
+    for (int64_t n = pieces * i / count; n < pieces * (i + 1) / count; n++) {
+        val_t row = veer_emit_add(e, k->row, veer_emit_i64(e, n / w->pieces));
+        bool all = all_chunks(k->p) * k->rows_beside == w->rows;
+        if (all) {
+            w->piece(w->user, row, (int)(n % w->pieces));
+            continue;
+        }
+        val_t end = veer_emit_i64(e, w->first + w->rows);
+        veer_emit_branch_t exists = veer_emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, row, end, ""));
+        w->piece(w->user, row, (int)(n % w->pieces));
+        veer_emit_endif(e, &exists);
+    }
+}
+
+static void begin_beside(block_t *k, val_t chunk, veer_amx_step_t *step) {
+    veer_emit_t *e = k->t->e;
+    const veer_amx_beside_t *w = k->p->beside;
+    k->rows_beside = (w->rows + all_chunks(k->p) - 1) / all_chunks(k->p);
+    val_t done = veer_emit_add(e, veer_emit_mul(e, k->index, k->p->chunks), chunk);
+    k->row = veer_emit_add(e, veer_emit_mul(e, done, k->rows_beside), veer_emit_i64(e, w->first));
+    step->between = do_beside, step->user = k;
+}
+
+static void multiply_chunk(block_t *k, val_t chunk, val_t a, val_t b, val_t fetch) {
     veer_amx_step_t step = {.parts = k->p->parts,
                             .rows = k->rows,
                             .columns = k->columns,
@@ -337,6 +387,7 @@ static void multiply_chunk(block_t *k, val_t a, val_t b, val_t fetch) {
         step.a[i] = veer_tile_at_c(k->t, a, i * k->p->a_tile);
         step.b[i] = veer_tile_at_c(k->t, b, i * k->p->b_tile);
     }
+    if (k->p->beside) begin_beside(k, chunk, &step);
     veer_amx_step(k->t->e, &step);
 }
 
@@ -347,12 +398,12 @@ static void do_block(block_t *k) {
     else
         veer_amx_results_clear(e, k->rows, k->columns);
     if (k->p->chunks == 1)
-        multiply_chunk(k, k->a, k->b, k->fetch);
+        multiply_chunk(k, veer_emit_i64(e, 0), k->a, k->b, k->fetch);
     else {
         veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, k->p->chunks), 1);
         val_t offset = veer_emit_mul(e, loop.i, veer_amx_tile_floats(k->p->parts)), fetch = k->fetch;
         if (fetch) fetch = veer_emit_at(e, fetch, veer_emit_mul(e, loop.i, k->fetch_lines * LINE_FLOATS));
-        multiply_chunk(k, veer_emit_at(e, k->a, offset), veer_emit_at(e, k->b, offset), fetch);
+        multiply_chunk(k, loop.i, veer_emit_at(e, k->a, offset), veer_emit_at(e, k->b, offset), fetch);
         veer_emit_loop_end(e, &loop);
     }
     veer_amx_results_store(e, k->rows, k->columns, k->c, k->p->c_row);
@@ -366,14 +417,15 @@ static void do_rows(veer_tile_ctx_t *t, const veer_amx_product_t *p, val_t tile,
     veer_emit_t *e = t->e;
     block_t k = {.t = t, .p = p, .rows = tiles, .a = veer_emit_at(e, p->a, veer_emit_mul(e, tile, p->a_tile))};
     val_t c = veer_emit_at(e, p->c, veer_emit_mul(e, tile, VEER_AMX_SIDE * p->c_row)), fetch = p->fetch;
-    int64_t column_blocks = (p->column_tiles + 1) / 2, blocks = (p->row_tiles + 1) / 2 * column_blocks;
-    if (fetch) k.fetch_lines = lines_per(p->fetch_floats, blocks * p->chunks);
+    val_t first = veer_emit_mul(e, veer_emit_div(e, tile, 2), column_blocks(p));
+    if (fetch) k.fetch_lines = lines_per(p->fetch_floats, all_chunks(p));
     int64_t each = k.fetch_lines * p->chunks * LINE_FLOATS; /* of a block */
-    if (fetch) fetch = veer_emit_at(e, fetch, veer_emit_mul(e, veer_emit_div(e, tile, 2), column_blocks * each));
+    if (fetch) fetch = veer_emit_at(e, fetch, veer_emit_mul(e, first, each));
     for (int64_t column = 0; column < p->column_tiles; column += k.columns) {
         k.columns = column + 1 < p->column_tiles ? 2 : 1;
         k.b = veer_tile_at_c(t, p->b, column * p->b_tile);
         k.c = veer_tile_at_c(t, c, column * VEER_AMX_SIDE);
+        k.index = veer_emit_add(e, first, veer_emit_i64(e, column / 2));
         if (fetch) k.fetch = veer_tile_at_c(t, fetch, column / 2 * each);
         do_block(&k);
     }

@@ -53,6 +53,9 @@ typedef struct veer_amx_parts_s {
     LLVMValueRef part[VEER_AMX_PARTS]; /* h, m, l */
 } veer_amx_parts_t;
 veer_amx_parts_t veer_amx_split(veer_emit_t *e, LLVMValueRef x, int parts);
+/* The same in fewer instructions, but a NaN stays one only if it has no bits among the lower 16: results of the unit
+ * have none there, and results of arithmetic with them neither. */
+veer_amx_parts_t veer_amx_split_result(veer_emit_t *e, LLVMValueRef x, int parts);
 /* The same at compile time, the upper 16 bits of each part. */
 void veer_amx_split_constant(float x, int count, uint16_t parts[VEER_AMX_PARTS]);
 /* A whole tile of constants: of its words the lower and the upper halves, which change. Only where there is a unit. */
@@ -85,27 +88,40 @@ void veer_amx_pack_b(veer_tile_ctx_t *t, LLVMValueRef from, int64_t row_floats, 
                      veer_amx_factors_t factors, int parts, LLVMValueRef to);
 
 /* ---- products ---- */
+
+/* Work of the vector units that is done between the products of tiles, which take 16 cycles each and one place in the
+ * queue: rows of it, each of so many pieces. */
+typedef struct veer_amx_beside_s {
+    void (*piece)(void *user, LLVMValueRef row, int piece);
+    void *user;
+    int64_t first, rows; /* rows [first, first + rows) */
+    int pieces;          /* of each */
+} veer_amx_beside_t;
+
 typedef struct veer_amx_product_s {
     int parts;
     int64_t row_tiles, column_tiles, chunks;
-    LLVMValueRef a, b;      /* packed; `chunks` of each tile are read, from where these point */
-    int64_t a_tile, b_tile; /* floats from one tile of rows or columns to the next */
-    LLVMValueRef c;         /* [16 row_tiles, 16 column_tiles] */
-    int64_t c_row;          /* in floats */
-    bool adds;              /* to what c holds */
-    LLVMValueRef fetch;     /* what is brought to the second cache meanwhile; NULL: nothing */
-    int64_t fetch_floats;   /* of it, or a little more */
+    LLVMValueRef a, b;               /* packed; `chunks` of each tile are read, from where these point */
+    int64_t a_tile, b_tile;          /* floats from one tile of rows or columns to the next */
+    LLVMValueRef c;                  /* [16 row_tiles, 16 column_tiles] */
+    int64_t c_row;                   /* in floats */
+    bool adds;                       /* to what c holds */
+    LLVMValueRef fetch;              /* what is brought to the second cache meanwhile; NULL: nothing */
+    int64_t fetch_floats;            /* of it, or a little more */
+    const veer_amx_beside_t *beside; /* or NULL */
 } veer_amx_product_t;
 void veer_amx_multiply(veer_tile_ctx_t *t, const veer_amx_product_t *p);
 
 /* The same in steps, for operands that lie otherwise: a result of at most 2 by 2 tiles stays in the unit from where it
  * is cleared or loaded to where it is stored; a step adds the products of a chunk, whose tiles lie anywhere. */
 typedef struct veer_amx_step_s {
-    int parts, rows, columns; /* tiles of rows and of columns: 1 or 2 */
-    LLVMValueRef a[2], b[2];  /* their first parts */
-    int64_t a_part, b_part;   /* floats from one part to the next */
-    LLVMValueRef fetch;       /* what is brought to the second cache meanwhile */
-    int64_t fetch_lines;      /* of it; 0: nothing */
+    int parts, rows, columns;                      /* tiles of rows and of columns: 1 or 2 */
+    LLVMValueRef a[2], b[2];                       /* their first parts */
+    int64_t a_part, b_part;                        /* floats from one part to the next */
+    LLVMValueRef fetch;                            /* what is brought to the second cache meanwhile */
+    int64_t fetch_lines;                           /* of it; 0: nothing */
+    void (*between)(void *user, int i, int count); /* behind product i of `count` of tiles; NULL: nothing */
+    void *user;
 } veer_amx_step_t;
 void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s);
 void veer_amx_results_clear(veer_emit_t *e, int rows, int columns);

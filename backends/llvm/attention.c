@@ -30,16 +30,18 @@ static int amx_pairs(int parts) {
 }
 
 /* Whether the matrix unit is faster, by estimated cycles of a lead. It multiplies 512 pairs of a cycle, four or six for
- * one of f32; the vector units 32, but have no operands to split and nothing to fill up. */
+ * one of f32; the vector units 32, but have no operands to split and nothing to fill up. LEAD is what it takes until
+ * products and softmax go side by side, and at the end; measured, as the gain that is asked for. */
 static bool amx_pays(const veer_at_problem_t *p, int sum_parts) {
-    static const double SPLIT = 13, SOFTMAX = 8, SLOPES = 16, GAIN = 0.9;
+    static const double SPLIT = 13, SOFTMAX = 8, SLOPES = 16, LEAD = 5000, GRADIENT_LEAD = 17000, GAIN = 0.96;
     double products = p->is_gradient ? 2.5 : 1; /* of d and dv each; one of them goes through exp or cancels */
     double pairs = p->is_gradient ? 6 + 1.5 * amx_pairs(sum_parts) : (6 + amx_pairs(sum_parts)) / 2.0;
     double l = (double)ceil_div(p->l, VEER_AMX_SIDE) * VEER_AMX_SIDE;
     double s = (double)veer_amx_chunks(p->s) * VEER_AMX_CHUNK, scores = l * s / VEER_AMX_SIDE;
     double columns = (double)(veer_amx_chunks(p->d) + veer_amx_chunks(p->dv)) * VEER_AMX_CHUNK;
     double operands = (s * (p->is_gradient ? 1.5 : 1) + l * (p->is_gradient ? 2 : 0.5)) * columns / VEER_AMX_SIDE;
-    double amx = scores * (pairs * columns / 32 + SOFTMAX + (p->is_gradient ? SLOPES : SPLIT / 2)) + operands * SPLIT;
+    double amx = scores * (pairs * columns / 32 + SOFTMAX + (p->is_gradient ? SLOPES : SPLIT / 2)) + operands * SPLIT +
+                 (p->is_gradient ? GRADIENT_LEAD : LEAD);
     double vectors = (double)(p->l * p->s) * products * (double)(p->d + p->dv) / 32 + scores * SOFTMAX;
     return amx < vectors * GAIN;
 }
@@ -89,7 +91,7 @@ static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int scores,
     int64_t d = ceil_div(p->d, SIDE) * SIDE, dv = ceil_div(p->dv, SIDE) * SIDE;
     int64_t keys = veer_amx_chunks(p->s) * VEER_AMX_CHUNK, y = grad ? d : dv;
     s.q_t = reserve(&s, true, d * W);
-    s.p_t = reserve(&s, true, keys * W);
+    s.p_t = reserve(&s, true, (grad ? keys : 2 * VEER_AT_AMX_KEYS) * W);
     s.inverse = reserve(&s, true, W);
     s.y_t = reserve(&s, true, y * W);
     s.dy_t = reserve(&s, slopes, dv * W);
@@ -105,9 +107,10 @@ static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int scores,
     s.dy_b = reserve(&s, slopes, veer_amx_packed_floats(W, p->dv, scores));
     s.q_r = reserve(&s, dk, veer_amx_packed_floats(p->d, W, sums));
     s.dy_r = reserve(&s, dv_wanted, veer_amx_packed_floats(p->dv, W, sums));
-    s.weights_b = reserve(&s, !grad || dq, veer_amx_packed_floats(W, grad ? VEER_AT_AMX_KEYS : p->s, sums));
-    s.weights_a = reserve(&s, grad, veer_amx_packed_floats(VEER_AT_AMX_KEYS, W, sums));
-    s.slopes_a = reserve(&s, grad, veer_amx_packed_floats(VEER_AT_AMX_KEYS, W, sums));
+    int64_t some = veer_amx_packed_floats(VEER_AT_AMX_KEYS, W, sums); /* of some keys, in two buffers */
+    s.weights_b = reserve(&s, !grad || dq, grad ? 2 * some : veer_amx_packed_floats(W, p->s, sums));
+    s.weights_a = reserve(&s, grad && dv_wanted, 2 * some);
+    s.slopes_a = reserve(&s, grad && dk, 2 * some);
     return s;
 }
 

@@ -113,7 +113,9 @@ typedef struct veer_at_s {
     LLVMValueRef lane; /* its first */
     /* variables, a vector each */
     LLVMValueRef largest[VEER_TILE_MAX_VECTORS], delta[VEER_TILE_MAX_VECTORS];
-    LLVMValueRef inverse[VEER_TILE_MAX_VECTORS]; /* values, of the sums */
+    LLVMValueRef shift[VEER_TILE_MAX_VECTORS], sums[2][VEER_TILE_MAX_VECTORS]; /* on the matrix unit */
+    LLVMValueRef attempt;                                                      /* 0 or 1 */
+    LLVMValueRef inverse[VEER_TILE_MAX_VECTORS];                               /* values, of the sums */
 } veer_at_t;
 
 veer_at_scratch_t veer_at_scratch(const veer_at_problem_t *p, const veer_at_cut_t *cut, int lanes);
