@@ -107,19 +107,29 @@ static void load_chunk(const veer_mm_problem_t *p, int64_t k, int64_t column, ch
             for (int64_t i = 0; i < steps; i++) halves[i / SIDE][i % SIDE * SIDE + j] = from[i * p->b_k + j * p->b_n];
 }
 
-/* Panel after panel, in each the blocks of k, in each the tiles, in each the chunks. */
+static void pack_panel_chunk(const veer_mm_problem_t *p, const veer_mm_amx_cut_t *cut, int64_t panel, int64_t chunk,
+                             float *out) {
+    int64_t block = panel * cut->mm.blocks + chunk / cut->chunks, tile_floats = veer_amx_tile_floats(cut->parts);
+    for (int64_t tile = 0; tile < COLUMNS / SIDE; tile++) {
+        int64_t column = panel * COLUMNS + tile * SIDE;
+        float *to = out + block * cut->block_floats + (tile * cut->chunks + chunk % cut->chunks) * tile_floats;
+        if (column >= p->n) return;
+        chunk_t c;
+        load_chunk(p, chunk * CHUNK, column, &c);
+        veer_amx_split_tile(c.low, c.high, cut->parts, (uint32_t *)(void *)to);
+    }
+}
+
+/* Panel after panel, in each the blocks of k, in each the tiles, in each the chunks. They are made in the order in
+ * which b lies in memory. */
 static void pack(const veer_mm_problem_t *p, const veer_mm_amx_cut_t *cut, float *out) {
-    int64_t tile_floats = veer_amx_tile_floats(cut->parts), chunks = cut->mm.blocks * cut->chunks;
-    for (int64_t panel = 0; panel < cut->mm.panels; panel++)
-        for (int64_t i = 0; i < chunks; i++)
-            for (int64_t tile = 0; tile < COLUMNS / SIDE; tile++) {
-                int64_t column = panel * COLUMNS + tile * SIDE, block = panel * cut->mm.blocks + i / cut->chunks;
-                float *to = out + block * cut->block_floats + (tile * cut->chunks + i % cut->chunks) * tile_floats;
-                if (column >= p->n) continue;
-                chunk_t c;
-                load_chunk(p, i * CHUNK, column, &c);
-                veer_amx_split_tile(c.low, c.high, cut->parts, (uint32_t *)(void *)to);
-            }
+    int64_t chunks = cut->mm.blocks * cut->chunks, panels = cut->mm.panels;
+    if (p->b_n == 1)
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            for (int64_t panel = 0; panel < panels; panel++) pack_panel_chunk(p, cut, panel, chunk, out);
+    else
+        for (int64_t panel = 0; panel < panels; panel++)
+            for (int64_t chunk = 0; chunk < chunks; chunk++) pack_panel_chunk(p, cut, panel, chunk, out);
 }
 
 typedef struct pack_key_s {
