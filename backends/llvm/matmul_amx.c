@@ -69,7 +69,7 @@ static void set_groups(veer_mm_amx_cut_t *cut, int64_t m) {
     int64_t panel_floats = cut->group_tiles * SIDE * COLUMNS;
     cut->window = cut->mm.blocks > 1 ? max_i64(1, min_i64(cut->mm.panels, WINDOW_BYTES / 4 / panel_floats)) : 1;
     cut->rows_floats = ceil_div(cut->group_tiles, 2) * pair_floats;
-    cut->sums_floats = cut->window * panel_floats;
+    cut->sums_floats = max_i64(2, cut->window) * panel_floats;
 }
 
 bool veer_mm_amx_cut(const veer_mm_problem_t *p, bool strict, veer_mm_amx_cut_t *out, char *reason,

@@ -28,7 +28,7 @@ typedef struct veer_mm_amx_cut_s {
     int64_t window;                  /* panels that a block of a meets before the next block does */
     int64_t block_floats;            /* of a panel's block of packed b */
     int64_t rows_floats;             /* scratch: behind HEAD_FLOATS a group's rows, packed; */
-    int64_t sums_floats;             /* then sums of a window */
+    int64_t sums_floats;             /* then sums of a window, or of two panels in turn */
 } veer_mm_amx_cut_t;
 bool veer_mm_amx_cut(const veer_mm_problem_t *p, bool strict, veer_mm_amx_cut_t *out, char *reason,
                      size_t reason_bytes);

@@ -5,8 +5,9 @@
  *         for each window of panels of the share
  *             for each block of k
  *                 for each panel of the window
- *                     sums (+)= a b on the unit; meanwhile the next block of b is fetched
- *                     behind the last block: y = program(sums), row by row */
+ *                     sums (+)= a b on the unit; meanwhile the next block of b is fetched and, in the last block,
+ *                     y = program(sums) of the panel before, row by row
+ *             the same of the window's last panel */
 #include "backends/llvm/matmul_amx.h"
 
 #include "backends/llvm/matmul_emit.h"
@@ -111,39 +112,55 @@ static void find_or_pack_rows(amx_t *c) {
 
 /* ---- y ---- */
 
-typedef struct finish_s {
-    val_t panel, sums, row, end; /* rows of y */
-    bool is_tail;
-} finish_t;
-
-static void finish_rows(amx_t *c, finish_t *f) {
-    veer_emit_t *e = c->e;
+/* Before rows of a panel are finished. */
+static void open_panel(amx_t *c, val_t panel, bool is_tail) {
     const veer_mm_blocking_t *b = &c->cut->mm;
-    c->mm.vectors = f->is_tail ? b->tail_vectors : b->vectors;
-    c->mm.lanes = f->is_tail ? b->tail_lanes : b->lanes;
-    c->mm.column = veer_emit_mul(e, f->panel, COLUMNS);
+    c->mm.vectors = is_tail ? b->tail_vectors : b->vectors;
+    c->mm.lanes = is_tail ? b->tail_lanes : b->lanes;
+    c->mm.column = veer_emit_mul(c->e, panel, COLUMNS);
     veer_mm_load_columns(&c->mm);
-    veer_emit_loop_t rows = veer_emit_loop_begin(e, f->row, f->end, 1);
-    val_t from = veer_emit_at(e, f->sums, veer_emit_mul(e, veer_emit_sub(e, rows.i, f->row), COLUMNS)), sums[2];
-    for (int v = 0; v < c->mm.vectors; v++) sums[v] = vector_of_row(c, from, (int64_t)v * SIDE);
-    veer_mm_finish_row(&c->mm, sums, rows.i);
-    veer_emit_loop_end(e, &rows);
 }
 
-static void finish_panel(amx_t *c, finish_t *f) {
+/* `row`: counted in the group; `sums`: the panel's. */
+static void finish_row(amx_t *c, val_t sums, val_t row) {
+    val_t from = veer_emit_at(c->e, sums, veer_emit_mul(c->e, row, COLUMNS)), of_row[COLUMNS / SIDE];
+    for (int v = 0; v < c->mm.vectors; v++) of_row[v] = vector_of_row(c, from, (int64_t)v * SIDE);
+    veer_mm_finish_row(&c->mm, of_row, veer_emit_add(c->e, c->first_row, row));
+}
+
+static void finish_rows(amx_t *c, val_t panel, bool is_tail, val_t sums) {
+    open_panel(c, panel, is_tail);
+    veer_emit_loop_t rows = veer_emit_loop_begin(c->e, veer_emit_i64(c->e, 0), c->rows, 1);
+    finish_row(c, sums, rows.i);
+    veer_emit_loop_end(c->e, &rows);
+}
+
+static void finish_panel(amx_t *c, val_t panel, val_t sums) {
+    veer_emit_t *e = c->e;
     const veer_mm_blocking_t *b = &c->cut->mm;
-    bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes;
-    f->is_tail = partial;
-    if (!partial || b->panels == 1) {
-        finish_rows(c, f);
-        return;
-    }
-    veer_emit_branch_t tail = veer_emit_if(c->e, is_equal(c, f->panel, veer_emit_i64(c->e, b->panels - 1)));
-    finish_rows(c, f);
-    veer_emit_else(c->e, &tail);
-    f->is_tail = false;
-    finish_rows(c, f);
-    veer_emit_endif(c->e, &tail);
+    bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes, both = partial && b->panels > 1;
+    veer_emit_branch_t tail;
+    if (both) tail = veer_emit_if(e, is_equal(c, panel, veer_emit_i64(e, b->panels - 1)));
+    finish_rows(c, panel, partial, sums);
+    if (!both) return;
+    veer_emit_else(e, &tail);
+    finish_rows(c, panel, false, sums);
+    veer_emit_endif(e, &tail);
+}
+
+/* ---- y of a panel beside the products of the next one ---- */
+typedef struct before_s {
+    amx_t *c;
+    val_t sums, end; /* of the panel before; its rows that are finished beside this one: all, or none */
+    veer_amx_beside_t beside;
+} before_t;
+
+static void finish_one_row(void *user, val_t row, int piece) {
+    before_t *b = user;
+    (void)piece;
+    veer_emit_branch_t exists = veer_emit_if(b->c->e, LLVMBuildICmp(b->c->e->builder, LLVMIntSLT, row, b->end, ""));
+    finish_row(b->c, b->sums, row);
+    veer_emit_endif(b->c->e, &exists);
 }
 
 /* ---- products ---- */
@@ -179,16 +196,35 @@ static val_t next_block(amx_t *c, val_t panel) {
     return veer_emit_select(e, is_end, next, packed_b(c, following, c->block));
 }
 
+/* A window's sums, or those of two panels in turn. */
+static val_t sums_of(amx_t *c, val_t panel) {
+    val_t in_window = veer_emit_sub(c->e, panel, c->window_at);
+    if (c->cut->mm.blocks == 1) in_window = veer_emit_mod(c->e, in_window, 2);
+    return veer_emit_at(c->e, c->sums_at, veer_emit_mul(c->e, in_window, c->tiles * SIDE * COLUMNS));
+}
+
+/* The panel before is a full one, if there is any: the last one stands behind all others. */
+static void finish_before(amx_t *c, val_t panel, before_t *out) {
+    veer_emit_t *e = c->e;
+    val_t one = veer_emit_i64(e, 1), zero = veer_emit_i64(e, 0);
+    val_t has_one = LLVMBuildICmp(e->builder, LLVMIntSGT, panel, c->window_at, "");
+    if (c->cut->mm.blocks > 1)
+        has_one = LLVMBuildAnd(e->builder, has_one, is_equal(c, c->block, veer_emit_i64(e, c->cut->mm.blocks - 1)), "");
+    val_t before = int_max(c, veer_emit_sub(e, panel, one), zero);
+    open_panel(c, before, false);
+    *out = (before_t){c,
+                      sums_of(c, int_max(c, before, c->window_at)),
+                      veer_emit_select(e, has_one, c->rows, zero),
+                      {finish_one_row, out, 0, c->tiles * SIDE, 1}};
+}
+
 static void do_panel(amx_t *c, val_t panel) {
     veer_emit_t *e = c->e;
     int64_t tile_floats = c->cut->chunks * veer_amx_tile_floats(c->cut->parts), blocks = c->cut->mm.blocks;
-    finish_t f = {.panel = panel, .sums = c->sums_at, .row = c->first_row};
-    f.end = veer_emit_add(e, c->first_row, c->rows);
+    val_t sums = sums_of(c, panel);
     if (blocks > 1) {
-        val_t in_window = veer_emit_sub(e, panel, c->window_at);
-        f.sums = veer_emit_at(e, c->sums_at, veer_emit_mul(e, in_window, c->tiles * SIDE * COLUMNS));
         veer_emit_branch_t first = veer_emit_if(e, is_equal(c, c->block, veer_emit_i64(e, 0)));
-        clear_sums(c, f.sums);
+        clear_sums(c, sums);
         veer_emit_endif(e, &first);
     }
     veer_amx_product_t product = {.parts = c->cut->parts,
@@ -199,24 +235,27 @@ static void do_panel(amx_t *c, val_t panel) {
                                   .b = packed_b(c, panel, c->block),
                                   .a_tile = tile_floats,
                                   .b_tile = tile_floats,
-                                  .c = f.sums,
+                                  .c = sums,
                                   .c_row = COLUMNS,
                                   .adds = blocks > 1};
     if (c->after) product.fetch = next_block(c, panel), product.fetch_floats = c->cut->block_floats;
-    veer_amx_multiply(&c->t, &product);
-    if (blocks == 1) {
-        finish_panel(c, &f);
-        return;
+    before_t before;
+    if (c->cut->mm.panels > 1) {
+        finish_before(c, panel, &before);
+        product.beside = &before.beside;
     }
-    veer_emit_branch_t last = veer_emit_if(e, is_equal(c, c->block, veer_emit_i64(e, blocks - 1)));
-    finish_panel(c, &f);
-    veer_emit_endif(e, &last);
+    veer_amx_multiply(&c->t, &product);
 }
 
 static void do_panels(amx_t *c) {
     veer_emit_loop_t panels = veer_emit_loop_begin(c->e, c->window_at, c->window_end, 1);
     do_panel(c, panels.i);
     veer_emit_loop_end(c->e, &panels);
+}
+
+static void finish_last_panel(amx_t *c) {
+    val_t last = veer_emit_sub(c->e, c->window_end, veer_emit_i64(c->e, 1));
+    finish_panel(c, last, sums_of(c, last));
 }
 
 /* ---- the share ---- */
@@ -227,6 +266,7 @@ static void do_windows(amx_t *c) {
     if (c->cut->mm.blocks == 1) {
         c->block = zero, c->window_at = c->first_panel, c->window_end = c->end_panel;
         do_panels(c);
+        finish_last_panel(c);
         return;
     }
     veer_emit_loop_t windows = veer_emit_loop_begin(e, c->first_panel, c->end_panel, c->cut->window);
@@ -236,6 +276,7 @@ static void do_windows(amx_t *c) {
     c->block = blocks.i;
     do_panels(c);
     veer_emit_loop_end(e, &blocks);
+    finish_last_panel(c);
     veer_emit_loop_end(e, &windows);
 }
 
