@@ -334,8 +334,7 @@ typedef struct block_s {
     val_t fetch;         /* the block's part of what is to be fetched; NULL: none */
     int64_t fetch_lines; /* in each chunk */
     /* beside the chunk under way */
-    val_t index, row; /* of the block among others; the first row */
-    int64_t rows_beside;
+    val_t index, row, end; /* of the block among others; rows */
 } block_t;
 
 static int64_t column_blocks(const veer_amx_product_t *p) {
@@ -346,32 +345,29 @@ static int64_t all_chunks(const veer_amx_product_t *p) {
     return (p->row_tiles + 1) / 2 * column_blocks(p) * p->chunks;
 }
 
-/* The pieces for the time of a product of tiles. Rows are shared out over chunks evenly, so the last may not exist. */
+/* The pieces for the time of a product of tiles. Rows are shared out over chunks evenly: `sure` are certain. */
 static void do_beside(void *user, int i, int count) {
     block_t *k = user;
     veer_emit_t *e = k->t->e;
     const veer_amx_beside_t *w = k->p->beside;
-    int64_t pieces = k->rows_beside * w->pieces;
-    for (int64_t n = pieces * i / count; n < pieces * (i + 1) / count; n++) {
-        val_t row = veer_emit_add(e, k->row, veer_emit_i64(e, n / w->pieces));
-        bool all = all_chunks(k->p) * k->rows_beside == w->rows;
-        if (all) {
-            w->piece(w->user, row, (int)(n % w->pieces));
-            continue;
-        }
-        val_t end = veer_emit_i64(e, w->first + w->rows);
-        veer_emit_branch_t exists = veer_emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, row, end, ""));
+    int64_t sure = w->rows / all_chunks(k->p), most = (w->rows + all_chunks(k->p) - 1) / all_chunks(k->p);
+    for (int64_t n = most * w->pieces * i / count; n < most * w->pieces * (i + 1) / count; n++) {
+        int64_t ahead = n / w->pieces;
+        val_t row = veer_emit_add(e, k->row, veer_emit_i64(e, ahead));
+        veer_emit_branch_t exists;
+        if (ahead >= sure) exists = veer_emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, row, k->end, ""));
         w->piece(w->user, row, (int)(n % w->pieces));
-        veer_emit_endif(e, &exists);
+        if (ahead >= sure) veer_emit_endif(e, &exists);
     }
 }
 
 static void begin_beside(block_t *k, val_t chunk, veer_amx_step_t *step) {
     veer_emit_t *e = k->t->e;
     const veer_amx_beside_t *w = k->p->beside;
-    k->rows_beside = (w->rows + all_chunks(k->p) - 1) / all_chunks(k->p);
-    val_t done = veer_emit_add(e, veer_emit_mul(e, k->index, k->p->chunks), chunk);
-    k->row = veer_emit_add(e, veer_emit_mul(e, done, k->rows_beside), veer_emit_i64(e, w->first));
+    val_t done = veer_emit_add(e, veer_emit_mul(e, k->index, k->p->chunks), chunk), first = veer_emit_i64(e, w->first);
+    val_t behind = veer_emit_add(e, done, veer_emit_i64(e, 1));
+    k->row = veer_emit_add(e, veer_emit_div(e, veer_emit_mul(e, done, w->rows), all_chunks(k->p)), first);
+    k->end = veer_emit_add(e, veer_emit_div(e, veer_emit_mul(e, behind, w->rows), all_chunks(k->p)), first);
     step->between = do_beside, step->user = k;
 }
 

@@ -392,16 +392,20 @@ static void find_weights(veer_at_t *c, const steps_t *steps) {
 }
 
 /* Scores, and from the first ones, the first time, the shift. */
-static void begin_keys(veer_at_t *c, const keys_t *keys, work_t *work) {
+static void begin_some(veer_at_t *c, const keys_t *keys, const veer_amx_beside_t *beside) {
     veer_emit_t *e = c->t.e;
-    veer_amx_beside_t all = {0};
-    if (work) all = beside(work, 0, ROWS_AT_ONCE);
-    find_scores(c, keys, work ? &all : NULL);
-    if (work) return; /* others were before */
+    find_scores(c, keys, beside);
+    if (beside) return; /* other keys were before */
     val_t time = LLVMBuildOr(e->builder, keys->first, c->attempt, "");
     veer_emit_branch_t first = veer_emit_if(e, LLVMBuildICmp(e->builder, LLVMIntEQ, time, veer_emit_i64(e, 0), ""));
     find_shift(c, keys);
     veer_emit_endif(e, &first);
+}
+
+static void begin_keys(veer_at_t *c, const keys_t *keys, work_t *work) {
+    veer_amx_beside_t all = {0};
+    if (work) all = beside(work, 0, ROWS_AT_ONCE);
+    begin_some(c, keys, work ? &all : NULL);
 }
 
 static void do_nothing(veer_at_t *c, const keys_t *keys, work_t *work) {
@@ -490,8 +494,14 @@ static void keep_piece(pair_t *p, int v) {
 }
 
 static void begin_kept(veer_at_t *c, const keys_t *keys, work_t *work) {
-    begin_keys(c, keys, work);
-    if (has_slopes(c)) multiply_keys(c, keys, c->scratch.v, c->scratch.dy_b, c->p->dv, c->scratch.ds_t, false, NULL);
+    if (!has_slopes(c)) {
+        begin_keys(c, keys, work);
+        return;
+    }
+    veer_amx_beside_t half = {0}, rest = {0};
+    if (work) half = beside(work, 0, ROWS_AT_ONCE / 2), rest = beside(work, ROWS_AT_ONCE / 2, ROWS_AT_ONCE);
+    begin_some(c, keys, work ? &half : NULL);
+    multiply_keys(c, keys, c->scratch.v, c->scratch.dy_b, c->p->dv, c->scratch.ds_t, false, work ? &rest : NULL);
 }
 
 /* delta / sum^2, which is what is to be subtracted from dp / sum. */
