@@ -79,8 +79,9 @@ bool veer_llvm_matmul_supports(const veer_graph_t *g, veer_node_t node, char *re
 VEER_MUST_USE veer_status_t veer_llvm_matmul_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
                                                   veer_llvm_kernel_t *out_kernel);
 
-/* The same on the matrix unit of x86 processors that have one (AMX), to the precision of f32: a product by one constant
- * that is large enough for it. Says why not. */
+/* The same on the matrix unit of x86 processors that have one (AMX): a product by one constant that is large enough for
+ * it, to the precision of f32; by a matrix beyond the second cache, to 16 bits of each number, or not at all if strict.
+ * Says why not. */
 bool veer_llvm_matmul_amx_supports(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, char *reason,
                                    size_t reason_bytes);
 VEER_MUST_USE veer_status_t veer_llvm_matmul_amx_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
