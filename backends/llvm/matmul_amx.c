@@ -30,11 +30,13 @@ static int parts_of(const veer_mm_problem_t *p, bool strict) {
 
 /* Why the unit would not pay, NULL where it does: small products are packed longer than they are multiplied. */
 static const char *declines(const veer_mm_problem_t *p, bool strict) {
-    enum { LEAST_ROWS = 48, LEAST_DEPTH = 96, LEAST_COLUMNS = 64 };
+    enum { LEAST_ROWS = 24, LEAST_ROWS_OF_SMALL = 48, LEAST_DEPTH = 96, LEAST_COLUMNS = 64 };
     if (!p->b_constant || p->leads > 1) return "its second matrix is not one constant";
     if (p->a_k != 1) return "its rows are not contiguous";
     if (p->m < LEAST_ROWS || p->k < LEAST_DEPTH || p->n < LEAST_COLUMNS) return "it is too small";
-    if (!parts_of(p, strict)) return "in three parts it is too large for the second cache";
+    int parts = parts_of(p, strict);
+    if (parts == 3 && p->m < LEAST_ROWS_OF_SMALL) return "it is too small";
+    if (!parts) return "in three parts it is too large for the second cache";
     return NULL;
 }
 

@@ -292,7 +292,7 @@ static void products_on_the_matrix_unit(void **state) {
 static void large_products_on_the_matrix_unit(void **state) {
     suite_t *s = *state;
     static const int64_t shapes[][3] = {{64, 768, 352},  {49, 300, 1000}, {129, 1536, 180},
-                                        {258, 777, 351}, {97, 3072, 96},  {130, 1600, 180}};
+                                        {258, 777, 351}, {25, 3072, 96},  {130, 1600, 180}};
     skip_without_unit(s);
     for (int i = 0; i < 5 + PROGRAMS; i++) {
         const int64_t *shape = shapes[i % 6];
@@ -376,7 +376,8 @@ static void products_that_are_not_for_the_unit(void **state) {
         {{.leads = 1, .m = 64, .k = 128, .n = 64}, false, true, "not one constant"},
         {{.leads = 2, .m = 64, .k = 128, .n = 64}, true, false, "not one constant"},
         {{.leads = 1, .m = 64, .k = 128, .n = 64, .trans_a = true}, true, true, "not contiguous"},
-        {{.leads = 1, .m = 16, .k = 128, .n = 64}, true, true, "too small"},
+        {{.leads = 1, .m = 47, .k = 128, .n = 64}, true, true, "too small"},
+        {{.leads = 1, .m = 23, .k = 1024, .n = 300}, true, true, "too small"},
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         char reason[160];
