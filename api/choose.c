@@ -137,6 +137,30 @@ static veer_status_t emit_winograd(veer_makers_t *m, veer_maker_t maker, const v
     return veer_ok();
 }
 
+/* Convolutions that Winograd's algorithm does are its own: in a step the unit is not faster (backends/llvm/README.md).
+ */
+static veer_status_t supports_amx_conv(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                       bool *out, char *reason, size_t bytes) {
+    double gain;
+    (void)maker;
+    *out = false;
+    if (!contains(g, n, is_conv)) return veer_ok();
+    if (veer_llvm_conv_supports(g, n, reason, bytes)) {
+        snprintf(reason, bytes, "not for the matrix unit: Winograd's algorithm does as well");
+        return veer_ok();
+    }
+    *out = veer_llvm_conv_amx_supports(m->llvm, g, n, &gain, reason, bytes);
+    return veer_ok();
+}
+
+static veer_status_t emit_amx_conv(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                                   veer_choice_t *out) {
+    veer_llvm_kernel_t k;
+    VEER_TRY(veer_llvm_conv_amx_emit(m->llvm, g, n, &k));
+    take_llvm(out, maker, &k);
+    return veer_ok();
+}
+
 static veer_status_t supports_winograd(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
                                        bool *out, char *reason, size_t bytes) {
     veer_llvm_conv_t way;
@@ -194,6 +218,7 @@ static const struct {
     [VEER_MAKER_AMX_MATMUL] = {"llvm matmul amx", supports_contraction, emit_contraction},
     [VEER_MAKER_LLVM_MATMUL] = {"llvm matmul", supports_contraction, emit_contraction},
     [VEER_MAKER_LLVM_ATTENTION] = {"llvm attention", supports_contraction, emit_contraction},
+    [VEER_MAKER_AMX_CONV] = {"conv amx", supports_amx_conv, emit_amx_conv},
     [VEER_MAKER_WINOGRAD_4] = {"winograd 4x4", supports_winograd, emit_winograd},
     [VEER_MAKER_WINOGRAD_4_FLY] = {"winograd 4x4 fly", supports_winograd, emit_winograd},
     [VEER_MAKER_WINOGRAD_2] = {"winograd 2x2", supports_winograd, emit_winograd},

@@ -18,6 +18,8 @@ typedef enum veer_maker_e {
     VEER_MAKER_AMX_MATMUL,     /* packed products of our own on the matrix unit, where there is one */
     VEER_MAKER_LLVM_MATMUL,    /* in vectors */
     VEER_MAKER_LLVM_ATTENTION, /* and its gradient */
+    VEER_MAKER_AMX_CONV,       /* convolutions of our own on the matrix unit, in numbers of 16 bits: other than
+                                  Winograd's */
     VEER_MAKER_WINOGRAD_4_FLY, /* 3x3 convolutions of our own, in tiles of 4x4, weights transformed on the fly: they
                                   take less memory than packed ones and less of its speed, which threads share */
     VEER_MAKER_WINOGRAD_4,

@@ -1,8 +1,9 @@
 /* 3x3 convolutions of the models' shapes, channels last: oneDNN's kernels next to Winograd's algorithm with tiles of
- * 2x2 and 4x4, weights packed in transformed form or transformed on the fly: GFLOP/s on one and on two threads, counted
- * as for the direct method. All in caches, and as a step meets them: weights that were not read for long, the start of
- * which the call before has fetched, and x as two threads have just written it, half of the channels each. Behind the
- * costs in backends/llvm/winograd.c. Prints a table; asserts nothing.
+ * 2x2 and 4x4, weights packed in transformed form or transformed on the fly, and to direct convolutions on the matrix
+ * unit where there is one: GFLOP/s on one and on two threads, counted as for the direct method. All in caches, and as a
+ * step meets them: weights that were not read for long, the start of which the call before has fetched, and x as two
+ * threads have just written it, half of the channels each. Behind the costs in backends/llvm/winograd.c and conv_amx.c.
+ * Prints a table; asserts nothing.
  *
  *     veer-bench-winograd [cpu]      x86-64-v3 for 256-bit vectors; DNNL_MAX_CPU_ISA=AVX2 for the same of oneDNN */
 #include "backends/llvm/llvm.h"
@@ -25,6 +26,8 @@ static const shape_t shapes[] = {
     {16, 8, 8, 32, 32, 0},    {16, 8, 8, 64, 64, 2},    {16, 4, 4, 64, 64, 0},    {16, 4, 4, 128, 64, 0},
     {1, 64, 64, 3, 64, 0},    {1, 64, 64, 64, 6, 0},    {16, 8, 8, 1, 32, 0},     {1, 64, 64, 32, 32, 0},
     {1, 128, 128, 64, 64, 0}, {1, 33, 31, 96, 80, 0},   {1, 64, 64, 192, 192, 0}, {1, 32, 32, 384, 384, 0},
+    {1, 16, 16, 576, 384, 0}, {1, 8, 8, 768, 512, 0},   {16, 28, 28, 32, 32, 0},  {16, 14, 14, 64, 64, 0},
+    {16, 7, 7, 64, 64, 0},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes, BUFS = 5, WAYS = VEER_LLVM_CONV_WAYS };
 
@@ -38,6 +41,9 @@ typedef struct case_s {
     veer_onednn_kernel_t dnn;
     veer_llvm_kernel_t ours[WAYS];
     double gains[WAYS]; /* estimated */
+    bool has_unit;
+    veer_llvm_kernel_t unit; /* on the matrix unit */
+    double unit_gain;
 } case_t;
 
 static void make_case(const shape_t *s, case_t *c) {
@@ -101,17 +107,21 @@ static void measure(const veer_llvm_t *llvm, const shape_t *s, const case_t *c, 
     }
 }
 
+static void print_way(const veer_llvm_t *llvm, const shape_t *s, const case_t *c, const veer_llvm_kernel_t *k,
+                      double flops, char *room, double gain) {
+    double r[4];
+    measure(llvm, s, c, k, flops, room, r);
+    printf(" |%5.0f%5.0f%5.0f%5.0f (%.1f) %2d", r[0], r[1], r[2], r[3], gain, (int)k->work_items);
+    fflush(stdout);
+}
+
 static void print_case(const shape_t *s, const case_t *c, const veer_llvm_t *llvm, char *room) {
     static const char *const names[] = {"bias", "bias residual", "bias silu"};
     double flops = 18.0 * (double)(s->n * s->h * s->w) * (double)(s->c * s->m);
     printf("%2dx%3dx%3dx%3d %3d %-13s |%5.0f%5.0f", (int)s->n, (int)s->h, (int)s->w, (int)s->c, (int)s->m,
            names[s->epilogue], onednns(c, flops, 1), onednns(c, flops, 2));
-    for (int i = 0; i < WAYS; i++) {
-        double r[4];
-        measure(llvm, s, c, &c->ours[i], flops, room, r);
-        printf(" |%5.0f%5.0f%5.0f%5.0f (%.1f) %2d", r[0], r[1], r[2], r[3], c->gains[i], (int)c->ours[i].work_items);
-        fflush(stdout);
-    }
+    for (int i = 0; i < WAYS; i++) print_way(llvm, s, c, &c->ours[i], flops, room, c->gains[i]);
+    if (c->has_unit) print_way(llvm, s, c, &c->unit, flops, room, c->unit_gain);
     printf("\n");
 }
 
@@ -122,6 +132,7 @@ static void estimate(const veer_llvm_t *llvm, case_t *c) {
     for (int i = 0; i < count; i++)
         for (int k = 0; k < WAYS; k++)
             if (ways[k].tile == found[i].tile && ways[k].fly == found[i].fly) c->gains[k] = found[i].gain;
+    c->has_unit = veer_llvm_conv_amx_supports(llvm, c->g, c->node, &c->unit_gain, reason, sizeof reason);
 }
 
 int main(int argc, char **argv) {
@@ -136,6 +147,7 @@ int main(int argc, char **argv) {
         estimate(llvm, &cases[i]);
         for (int k = 0; k < WAYS; k++)
             check(veer_llvm_conv_emit(llvm, cases[i].g, cases[i].node, ways[k].tile, ways[k].fly, &cases[i].ours[k]));
+        if (cases[i].has_unit) check(veer_llvm_conv_amx_emit(llvm, cases[i].g, cases[i].node, &cases[i].unit));
     }
     double emitted = now();
     check(veer_llvm_finish(llvm));
@@ -146,7 +158,7 @@ int main(int argc, char **argv) {
     if (!room) return 1;
     printf("each way: 1, 2 threads, cold 1, 2, (estimated gain), items\nN x H x W x C to M              | oneDNN   ");
     for (int i = 0; i < WAYS; i++) printf(" | %-27s", way_names[i]);
-    printf("\n");
+    printf(" | matrix unit\n");
     for (int i = 0; i < SHAPES; i++) print_case(&shapes[i], &cases[i], llvm, room);
     veer_free(veer_allocator_system(), room);
     return 0;

@@ -438,3 +438,43 @@ void veer_amx_multiply(veer_tile_ctx_t *t, const veer_amx_product_t *p) {
     }
     if (p->row_tiles % 2) do_rows(t, p, veer_emit_i64(e, pairs * 2), 1);
 }
+
+/* ---- tall results ---- */
+
+static void load_tile(veer_emit_t *e, int tile, val_t from, int64_t offset) {
+    val_t args[] = {tile_name(e, tile), veer_emit_at(e, from, veer_emit_i64(e, offset)),
+                    veer_emit_i64(e, VEER_AMX_ROW_FLOATS * 4)};
+    call(e, "llvm.x86.tileloadd64", args, 3);
+}
+
+void veer_amx_tall_clear(veer_emit_t *e) {
+    for (int i = 0; i < VEER_AMX_TALL; i++) {
+        val_t tile = tile_name(e, i);
+        call(e, "llvm.x86.tilezero", &tile, 1);
+    }
+}
+
+/* Two tiles of rows at a time, so that both parts of b stay in the unit: tiles of a are loaded once. The sums of two
+ * tiles wait for each other, but not for those of the other two. */
+void veer_amx_tall_step(veer_emit_t *e, const veer_amx_tall_t *s) {
+    enum { PAIR = 2, B_M = FIRST_B, B_H = FIRST_B + 1 };
+    load_tile(e, B_M, s->b, s->b_part);
+    load_tile(e, B_H, s->b, 0);
+    for (int first = 0; first < VEER_AMX_TALL; first += PAIR)
+        for (int part = 1; part >= 0; part--) { /* mm, mh, then hh, hm */
+            for (int i = 0; i < PAIR; i++) load_tile(e, FIRST_A + i, s->a[first + i], part * s->a_part);
+            for (int j = 0; j < 2 * PAIR; j++) {
+                int b = (j / PAIR == 0) == (part == 1) ? B_M : B_H;
+                val_t args[] = {tile_name(e, first + j % PAIR), tile_name(e, FIRST_A + j % PAIR), tile_name(e, b)};
+                call(e, "llvm.x86.tdpbf16ps", args, 3);
+            }
+        }
+}
+
+void veer_amx_tall_store(veer_emit_t *e, val_t c) {
+    for (int i = 0; i < VEER_AMX_TALL; i++) {
+        val_t args[] = {tile_name(e, i), veer_emit_at(e, c, veer_emit_i64(e, (int64_t)i * VEER_AMX_PART_FLOATS)),
+                        veer_emit_i64(e, VEER_AMX_ROW_FLOATS * 4)};
+        call(e, "llvm.x86.tilestored64", args, 3);
+    }
+}

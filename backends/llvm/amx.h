@@ -128,4 +128,16 @@ void veer_amx_results_clear(veer_emit_t *e, int rows, int columns);
 void veer_amx_results_load(veer_emit_t *e, int rows, int columns, LLVMValueRef c, int64_t c_row);
 void veer_amx_results_store(veer_emit_t *e, int rows, int columns, LLVMValueRef c, int64_t c_row);
 
+/* The same in two parts, step by step, for operands that lie otherwise: a result of 4 tiles of rows and one of columns
+ * stays in the unit from where it is cleared to where it is stored; a step adds the products of a chunk, whose tiles
+ * lie anywhere. Each tile of b is read once for 64 rows. */
+enum { VEER_AMX_TALL = 4 };
+typedef struct veer_amx_tall_s {
+    LLVMValueRef a[VEER_AMX_TALL], b; /* tiles, their first parts */
+    int64_t a_part, b_part;           /* floats from one part to the next */
+} veer_amx_tall_t;
+void veer_amx_tall_clear(veer_emit_t *e);
+void veer_amx_tall_step(veer_emit_t *e, const veer_amx_tall_t *s);
+void veer_amx_tall_store(veer_emit_t *e, LLVMValueRef c); /* [64, 16] */
+
 #endif

@@ -108,6 +108,13 @@ VEER_MUST_USE veer_status_t veer_llvm_conv_emit(veer_llvm_t *llvm, const veer_gr
  * grows by its square. */
 double veer_llvm_conv_amplification(int tile);
 
+/* The same on the matrix unit, directly, of numbers cut to 16 bits (see README.md, "Convolutions"): any kernel and
+ * strides. `out_gain`: estimated speed, where a direct convolution in vectors has 1. Not for strict kernels. */
+bool veer_llvm_conv_amx_supports(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, double *out_gain,
+                                 char *reason, size_t reason_bytes);
+VEER_MUST_USE veer_status_t veer_llvm_conv_amx_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
+                                                    veer_llvm_kernel_t *out_kernel);
+
 /* The same for attention and its gradient, alone or fused with what only moves their operands and results (see
  * README.md, "Attention"). */
 bool veer_llvm_attention_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);

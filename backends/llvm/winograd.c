@@ -12,6 +12,23 @@ static int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
+/* ---- matching ---- */
+
+static const char *declines(const veer_wino_problem_t *p) {
+    if (p->kernel_h != VEER_WINO_KERNEL || p->kernel_w != VEER_WINO_KERNEL) return "the kernel is not 3x3";
+    if (p->stride_h != 1 || p->stride_w != 1) return "a stride is not 1";
+    if (p->dilation_h != 1 || p->dilation_w != 1) return "a dilation is not 1";
+    return NULL;
+}
+
+bool veer_wino_match(const veer_graph_t *g, veer_node_t node, veer_wino_problem_t *out, char *reason,
+                     size_t reason_bytes) {
+    if (!veer_conv_match(g, node, out, reason, reason_bytes)) return false;
+    const char *why = declines(out);
+    if (why) snprintf(reason, reason_bytes, "%s", why);
+    return !why;
+}
+
 /* ---- cutting ---- */
 
 static int64_t positions(const veer_wino_cut_t *cut) {
@@ -195,12 +212,6 @@ static double winograd_cycles(const veer_wino_problem_t *p, const veer_wino_cut_
     return larger(products, bytes / BYTES) + tiles * transforms;
 }
 
-static double direct_cycles(const veer_wino_problem_t *p, int lanes) {
-    double steps = (double)(VEER_WINO_KERNEL * VEER_WINO_KERNEL * p->mm.k);
-    double vectors = (double)(p->images * p->y_h * p->y_w) * (double)ceil_div(p->mm.n, lanes);
-    return larger(steps * vectors / 2, 4 * steps * (double)p->mm.n / BYTES) + vectors * DONE;
-}
-
 /* ---- error ---- */
 
 /* With |x| <= X and |w| <= W a direct sum of 9 C products, each rounded once per addition, errs by at most
@@ -234,28 +245,13 @@ int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_nod
         veer_llvm_conv_t way = WAYS[i];
         if (veer_jit_is_strict(llvm) && error_ratio(way.tile, way.fly, p.mm.k) > MOST_ERROR) continue;
         veer_wino_cut_t cut = veer_wino_cut(&p, way.tile, way.fly, lanes, veer_jit_registers(llvm));
-        way.gain = direct_cycles(&p, lanes) / winograd_cycles(&p, &cut);
+        way.gain = veer_conv_direct_cycles(&p, lanes) / winograd_cycles(&p, &cut);
         int at = count++;
         for (; at > 0 && out[at - 1].gain < way.gain; at--) out[at] = out[at - 1];
         out[at] = way;
     }
     if (!count) snprintf(reason, reason_bytes, "strict precision excludes Winograd's algorithm here");
     return count;
-}
-
-/* As for the direct method, so that rates compare. */
-static double operations(const veer_wino_problem_t *p) {
-    double each = 2.0 * (double)(VEER_WINO_KERNEL * VEER_WINO_KERNEL * p->mm.k);
-    for (int i = 0; i < p->mm.step_count; i++) each += p->mm.steps[i].kind == VEER_MM_OP;
-    return each * (double)(p->images * p->y_h * p->y_w) * (double)p->mm.n;
-}
-
-static double bytes_moved(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
-    double y = (double)(p->images * p->y_h * p->y_w) * (double)p->mm.n;
-    double sum = (double)(p->images * p->h * p->w) * (double)p->mm.k + y + (double)veer_wino_packed_floats(p, cut);
-    for (int i = 0; i < p->mm.step_count; i++)
-        if (p->mm.steps[i].kind == VEER_MM_LOAD && p->mm.steps[i].term_count && p->mm.steps[i].column_stride) sum += y;
-    return 4 * sum;
 }
 
 static veer_status_t write_kernel(veer_llvm_t *llvm, const veer_wino_problem_t *p, const veer_wino_cut_t *cut,
@@ -266,7 +262,8 @@ static veer_status_t write_kernel(veer_llvm_t *llvm, const veer_wino_problem_t *
     veer_jit_end(llvm, &jit, NULL, 1200 + 40 * (double)p->mm.step_count);
     *out = (veer_llvm_kernel_t){.id = jit.id, .work_items = cut->mm.groups * cut->mm.panels};
     out->scratch_bytes = veer_wino_scratch_floats(cut) * sizeof(float);
-    out->flops = operations(p), out->bytes = bytes_moved(p, cut);
+    out->flops = veer_conv_operations(p);
+    out->bytes = veer_conv_bytes(p) + 4 * (double)veer_wino_packed_floats(p, cut);
     return veer_ok();
 }
 

@@ -21,24 +21,19 @@
  * block of channels c and a row of positions at a time, into scratch that stays in the first cache, and multiplies them
  * with all tiles of its group before it turns to the next.
  *
- *     winograd_match.c: node -> problem    winograd.c: cuts, cost, the interface    winograd_weights.c: points, packing
- *     winograd_emit.c: IR    winograd_fly.c: IR of the transform of weights */
+ *     winograd.c: cuts, cost, the interface    winograd_weights.c: points, packing    winograd_emit.c: IR
+ *     winograd_fly.c: IR of the transform of weights */
 #ifndef VEER_BACKENDS_LLVM_WINOGRAD_H
 #define VEER_BACKENDS_LLVM_WINOGRAD_H
 
-#include "backends/llvm/matmul.h"
+#include "backends/llvm/conv.h"
 
 enum { VEER_WINO_KERNEL = 3, VEER_WINO_MAX_TILE = 4, VEER_WINO_MAX_PATCH = VEER_WINO_MAX_TILE + VEER_WINO_KERNEL - 1 };
 
-/* Plain data: its bytes tell kernels apart. */
-typedef struct veer_wino_problem_s {
-    int64_t images, h, w, y_h, y_w;
-    int64_t pad_h, pad_w; /* rows above x and columns left of it that count as zeros */
-    int64_t transposed;   /* w is [C, M, 3, 3] and turned by 180 degrees: a conv_transpose */
-    veer_mm_problem_t mm; /* k = C, n = M; rows are tiles; the last member, for the key */
-} veer_wino_problem_t;
+/* kernel_h, kernel_w 3, strides and dilations 1; rows of the product are tiles. */
+typedef veer_conv_problem_t veer_wino_problem_t;
 
-/* Whether a node is a convolution that can be done here; says why not. */
+/* Whether a node is such a convolution; says why not. */
 bool veer_wino_match(const veer_graph_t *g, veer_node_t node, veer_wino_problem_t *out, char *reason,
                      size_t reason_bytes);
 

@@ -78,7 +78,7 @@ static inline int bind(suite_t *s, const case_t *c, veer_tensor_t in[MAX_IO], vo
 }
 
 /* The group for this machine and for narrower vectors; gives the number of failures. */
-static int run_targets(int (*run_group)(const char *name, const char *target)) {
+static inline int run_targets(int (*run_group)(const char *name, const char *target)) {
     int failed = run_group("native", NULL);
 #ifdef __x86_64__
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) failed += run_group("avx2", "x86-64-v3");
