@@ -364,7 +364,8 @@ static void few_tiles(void **state) {
     char reason[256];
     veer_graph_t *g = parsed("f32[1,8,8,256]", WEIGHT("f32[256,256,3,3]"), CONV);
     int count = veer_llvm_conv_ways(s->llvm, g, only_node(g), ways, reason, sizeof reason);
-    assert_int_equal(find_way(ways, count, 4, true), 0);
+    if (veer_llvm_lanes(s->llvm) > 4)
+        assert_int_equal(find_way(ways, count, 4, true), 0); /* with 4, products cost more */
     check(veer_llvm_conv_emit(s->llvm, g, only_node(g), 4, true, &fly));
     check(veer_llvm_conv_emit(s->llvm, g, only_node(g), 4, false, &packed));
     assert_int_equal(fly.packed_bytes, 256 * 256 * 9 * 4);
