@@ -126,10 +126,11 @@ static void copy_number(bench_t *b, json_t *row, const char *to, const json_t *o
 static void put_speed(bench_t *b, json_t *row, const json_t *ours) {
     double seconds = number(ours, "ms") * 1e-3;
     if (!(seconds > 0)) return;
-    double rate = number(ours, "gflop") / seconds;
+    double rate = number(ours, "gflop") / seconds, peak = number(row, "peak_gflops");
     veer_put_real(&b->c->report, row, "gflops", rate);
-    if (number(row, "peak_gflops") > 0)
-        veer_put_real(&b->c->report, row, "peak_share", rate / number(row, "peak_gflops"));
+    if (!(peak > 0)) return;
+    veer_put_real(&b->c->report, row, "peak_share", rate / peak);
+    veer_put_real(&b->c->report, row, "best_share", rate / peak * number(ours, "ms") / number(ours, "best_ms"));
 }
 
 static veer_status_t measure_peak(bench_t *b) {
@@ -309,9 +310,9 @@ static void print_result(bench_t *b) {
                 VEER_COLUMNS({"pair", NULL}, {"batch", NULL}, {"ms", "ms/step"}, {"best_ms", "best"},
                              {"torch_ms", "PyTorch"}, {"torch_best_ms", "best"}, {"speedup", NULL}, {"gflop", "GFLOP"},
                              {"gflops", "GFLOP/s"}, {"peak_gflops", "FMA peak"}, {"peak_share", "of peak"},
-                             {"scaling", NULL}, {"copies_scaling", "of copies"}, {"cold_s", "cold s"},
-                             {"compile_s", "compile s"}, {"compile_1000_s", "1000 steps"}, {"peak_mb", "peak MB"},
-                             {"arena_mb", "arena MB"}, {"torch_peak_mb", "PyTorch MB"}));
+                             {"best_share", "at best"}, {"scaling", NULL}, {"copies_scaling", "of copies"},
+                             {"cold_s", "cold s"}, {"compile_s", "compile s"}, {"compile_1000_s", "1000 steps"},
+                             {"peak_mb", "peak MB"}, {"arena_mb", "arena MB"}, {"torch_peak_mb", "PyTorch MB"}));
     }
     json_decref(root);
 }
