@@ -262,20 +262,28 @@ static val_t floats_behind(veer_emit_t *e, val_t base, int64_t offset) {
     return veer_emit_at(e, base, veer_emit_i64(e, offset));
 }
 
+static const char LOAD[] = "llvm.x86.tileloadd64", STORE[] = "llvm.x86.tilestored64";
+
+/* Loads or stores a tile. */
+static void move_tile(veer_emit_t *e, const char *how, int tile, val_t base, int64_t offset, int64_t row_floats) {
+    val_t args[] = {tile_name(e, tile), floats_behind(e, base, offset), veer_emit_i64(e, row_floats * 4)};
+    call(e, how, args, 3);
+}
+
 static void load_packed(veer_emit_t *e, int first, int count, const val_t *from, int64_t offset) {
-    for (int i = 0; i < count; i++) {
-        val_t args[] = {tile_name(e, first + i), floats_behind(e, from[i], offset),
-                        veer_emit_i64(e, VEER_AMX_ROW_FLOATS * 4)};
-        call(e, "llvm.x86.tileloadd64", args, 3);
-    }
+    for (int i = 0; i < count; i++) move_tile(e, LOAD, first + i, from[i], offset, VEER_AMX_ROW_FLOATS);
+}
+
+static void add_product(veer_emit_t *e, int sum, int a, int b) {
+    val_t args[] = {tile_name(e, sum), tile_name(e, a), tile_name(e, b)};
+    call(e, "llvm.x86.tdpbf16ps", args, 3);
 }
 
 /* `done`: products before these, of `count`. */
 static void multiply_tiles(veer_emit_t *e, const veer_amx_step_t *s, int done, int count) {
     for (int r = 0; r < s->rows; r++)
         for (int c = 0; c < s->columns; c++) {
-            val_t args[] = {tile_name(e, r * 2 + c), tile_name(e, FIRST_A + r), tile_name(e, FIRST_B + c)};
-            call(e, "llvm.x86.tdpbf16ps", args, 3);
+            add_product(e, r * 2 + c, FIRST_A + r, FIRST_B + c);
             if (s->between) s->between(s->user, done++, count);
         }
 }
@@ -288,9 +296,8 @@ void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s) {
     } order_t;
     static const order_t of_three[] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}},
                          of_two[] = {{1, 1}, {1, 0}, {0, 0}, {0, 1}};
-    bool three = s->parts == VEER_AMX_PARTS;
-    const order_t *order = three ? of_three : of_two;
-    int has_a = -1, has_b = -1, count = three ? 6 : 4;
+    const order_t *order = s->parts == VEER_AMX_PARTS ? of_three : of_two;
+    int has_a = -1, has_b = -1, count = veer_amx_pairs(s->parts);
     for (int i = 0; i < count; i++) {
         if (order[i].a != has_a) load_packed(e, FIRST_A, s->rows, s->a, (has_a = order[i].a) * s->a_part);
         if (order[i].b != has_b) load_packed(e, FIRST_B, s->columns, s->b, (has_b = order[i].b) * s->b_part);
@@ -300,30 +307,28 @@ void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s) {
     }
 }
 
-static void move_results(veer_emit_t *e, const char *name, int rows, int columns, val_t c, int64_t c_row) {
+static void move_results(veer_emit_t *e, const char *how, int rows, int columns, val_t c, int64_t c_row) {
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++) {
-            val_t args[] = {tile_name(e, i * 2 + j),
-                            floats_behind(e, c, i * VEER_AMX_SIDE * c_row + (int64_t)j * VEER_AMX_SIDE),
-                            veer_emit_i64(e, c_row * 4)};
-            call(e, name, args, 3);
-        }
+        for (int j = 0; j < columns; j++)
+            move_tile(e, how, i * 2 + j, c, i * VEER_AMX_SIDE * c_row + (int64_t)j * VEER_AMX_SIDE, c_row);
+}
+
+static void clear_tile(veer_emit_t *e, int tile) {
+    val_t name = tile_name(e, tile);
+    call(e, "llvm.x86.tilezero", &name, 1);
 }
 
 void veer_amx_results_clear(veer_emit_t *e, int rows, int columns) {
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++) {
-            val_t tile = tile_name(e, i * 2 + j);
-            call(e, "llvm.x86.tilezero", &tile, 1);
-        }
+        for (int j = 0; j < columns; j++) clear_tile(e, i * 2 + j);
 }
 
 void veer_amx_results_load(veer_emit_t *e, int rows, int columns, val_t c, int64_t c_row) {
-    move_results(e, "llvm.x86.tileloadd64", rows, columns, c, c_row);
+    move_results(e, LOAD, rows, columns, c, c_row);
 }
 
 void veer_amx_results_store(veer_emit_t *e, int rows, int columns, val_t c, int64_t c_row) {
-    move_results(e, "llvm.x86.tilestored64", rows, columns, c, c_row);
+    move_results(e, STORE, rows, columns, c, c_row);
 }
 
 typedef struct block_s {
@@ -441,40 +446,25 @@ void veer_amx_multiply(veer_tile_ctx_t *t, const veer_amx_product_t *p) {
 
 /* ---- tall results ---- */
 
-static void load_tile(veer_emit_t *e, int tile, val_t from, int64_t offset) {
-    val_t args[] = {tile_name(e, tile), veer_emit_at(e, from, veer_emit_i64(e, offset)),
-                    veer_emit_i64(e, VEER_AMX_ROW_FLOATS * 4)};
-    call(e, "llvm.x86.tileloadd64", args, 3);
-}
-
 void veer_amx_tall_clear(veer_emit_t *e) {
-    for (int i = 0; i < VEER_AMX_TALL; i++) {
-        val_t tile = tile_name(e, i);
-        call(e, "llvm.x86.tilezero", &tile, 1);
-    }
+    for (int i = 0; i < VEER_AMX_TALL; i++) clear_tile(e, i);
 }
 
 /* Two tiles of rows at a time, so that both parts of b stay in the unit: tiles of a are loaded once. The sums of two
  * tiles wait for each other, but not for those of the other two. */
 void veer_amx_tall_step(veer_emit_t *e, const veer_amx_tall_t *s) {
     enum { PAIR = 2, B_M = FIRST_B, B_H = FIRST_B + 1 };
-    load_tile(e, B_M, s->b, s->b_part);
-    load_tile(e, B_H, s->b, 0);
+    load_packed(e, B_M, 1, &s->b, s->b_part);
+    load_packed(e, B_H, 1, &s->b, 0);
     for (int first = 0; first < VEER_AMX_TALL; first += PAIR)
         for (int part = 1; part >= 0; part--) { /* mm, mh, then hh, hm */
-            for (int i = 0; i < PAIR; i++) load_tile(e, FIRST_A + i, s->a[first + i], part * s->a_part);
-            for (int j = 0; j < 2 * PAIR; j++) {
-                int b = (j / PAIR == 0) == (part == 1) ? B_M : B_H;
-                val_t args[] = {tile_name(e, first + j % PAIR), tile_name(e, FIRST_A + j % PAIR), tile_name(e, b)};
-                call(e, "llvm.x86.tdpbf16ps", args, 3);
-            }
+            load_packed(e, FIRST_A, PAIR, s->a + first, part * s->a_part);
+            for (int j = 0; j < 2 * PAIR; j++)
+                add_product(e, first + j % PAIR, FIRST_A + j % PAIR, (j / PAIR == 0) == (part == 1) ? B_M : B_H);
         }
 }
 
 void veer_amx_tall_store(veer_emit_t *e, val_t c) {
-    for (int i = 0; i < VEER_AMX_TALL; i++) {
-        val_t args[] = {tile_name(e, i), veer_emit_at(e, c, veer_emit_i64(e, (int64_t)i * VEER_AMX_PART_FLOATS)),
-                        veer_emit_i64(e, VEER_AMX_ROW_FLOATS * 4)};
-        call(e, "llvm.x86.tilestored64", args, 3);
-    }
+    for (int i = 0; i < VEER_AMX_TALL; i++)
+        move_tile(e, STORE, i, c, (int64_t)i * VEER_AMX_PART_FLOATS, VEER_AMX_ROW_FLOATS);
 }

@@ -38,6 +38,9 @@ enum {
 static inline int64_t veer_amx_tile_floats(int parts) { /* all parts */
     return (int64_t)parts * VEER_AMX_PART_FLOATS;
 }
+static inline int veer_amx_pairs(int parts) { /* products of parts in one of f32 */
+    return parts == VEER_AMX_PARTS ? 6 : 4;
+}
 
 /* Asks the system for the unit's registers, for this process; false where it has none or will not give them. */
 bool veer_amx_permitted(void);

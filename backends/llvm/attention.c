@@ -1,12 +1,9 @@
 /* Attention: how it is cut, where things lie in scratch, kernels found again. */
 #include "backends/llvm/attention.h"
+#include "ir/base/integers.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 /* ---- cutting ---- */
 
@@ -18,15 +15,11 @@ static int64_t block_vectors(const veer_at_problem_t *p, int lanes, int64_t vect
     int64_t each = (p->is_gradient ? 2 : 1) * p->s * lanes * 4, fits = SCORES_BYTES / each, most = vectors;
     if (!p->is_gradient && most > MOST_LANES / lanes) most = MOST_LANES / lanes;
     if (!p->is_gradient)
-        while (most * lanes > LEAST_LANES && p->leads * ceil_div(vectors, most) < LEAST_ITEMS) most = (most + 1) / 2;
+        while (most * lanes > LEAST_LANES && p->leads * veer_ceil_div(vectors, most) < LEAST_ITEMS)
+            most = (most + 1) / 2;
     if (most > fits) most = fits;
     if (most < 2) most = 2;
     return most < vectors ? most : vectors;
-}
-
-/* Products of parts in one of f32. */
-static int amx_pairs(int parts) {
-    return parts == VEER_AMX_PARTS ? 6 : 4;
 }
 
 /* Whether the matrix unit is faster, by estimated cycles of a lead. It multiplies 512 pairs of a cycle, four or six for
@@ -35,8 +28,9 @@ static int amx_pairs(int parts) {
 static bool amx_pays(const veer_at_problem_t *p, int sum_parts) {
     static const double SPLIT = 13, SOFTMAX = 8, SLOPES = 16, LEAD = 5000, GRADIENT_LEAD = 17000, GAIN = 0.96;
     double products = p->is_gradient ? 2.5 : 1; /* of d and dv each; one of them goes through exp or cancels */
-    double pairs = p->is_gradient ? 6 + 1.5 * amx_pairs(sum_parts) : (6 + amx_pairs(sum_parts)) / 2.0;
-    double l = (double)ceil_div(p->l, VEER_AMX_SIDE) * VEER_AMX_SIDE;
+    int of_scores = veer_amx_pairs(VEER_AMX_PARTS), of_sums = veer_amx_pairs(sum_parts);
+    double pairs = p->is_gradient ? of_scores + 1.5 * of_sums : (of_scores + of_sums) / 2.0;
+    double l = (double)veer_ceil_div(p->l, VEER_AMX_SIDE) * VEER_AMX_SIDE;
     double s = (double)veer_amx_chunks(p->s) * VEER_AMX_CHUNK, scores = l * s / VEER_AMX_SIDE;
     double columns = (double)(veer_amx_chunks(p->d) + veer_amx_chunks(p->dv)) * VEER_AMX_CHUNK;
     double operands = (s * (p->is_gradient ? 1.5 : 1) + l * (p->is_gradient ? 2 : 0.5)) * columns / VEER_AMX_SIDE;
@@ -46,26 +40,25 @@ static bool amx_pays(const veer_at_problem_t *p, int sum_parts) {
     return amx < vectors * GAIN;
 }
 
-static veer_at_cut_t cut_for_amx(const veer_at_problem_t *p, int sums) {
+static veer_at_cut_t cut_for_amx(const veer_at_problem_t *p, int amx) {
     enum { ENOUGH_ITEMS = 16, LEAST_PARTS = 2 };
-    veer_at_cut_t cut = {.amx = VEER_AMX_PARTS, .amx_sums = sums, .blocks = 1};
-    cut.parts = ceil_div(p->l, VEER_AT_AMX_QUERIES);
+    veer_at_cut_t cut = {.amx = amx, .parts = veer_ceil_div(p->l, VEER_AT_AMX_QUERIES), .blocks = 1};
     cut.block = VEER_AT_AMX_QUERIES, cut.vectors = VEER_AT_AMX_QUERIES / VEER_AMX_SIDE;
     if (p->is_gradient) return cut;
-    cut.blocks = ceil_div(ENOUGH_ITEMS, p->leads);
+    cut.blocks = veer_ceil_div(ENOUGH_ITEMS, p->leads);
     if (cut.blocks > cut.parts / LEAST_PARTS) cut.blocks = cut.parts / LEAST_PARTS;
     if (cut.blocks < 1) cut.blocks = 1;
     return cut;
 }
 
-veer_at_cut_t veer_at_cut(const veer_at_problem_t *p, const veer_tile_ctx_t *t, int amx_sums) {
+veer_at_cut_t veer_at_cut(const veer_at_problem_t *p, const veer_tile_ctx_t *t, int amx) {
     veer_at_cut_t cut = {0};
     int lanes = t->lanes;
-    if (amx_sums && lanes == VEER_AMX_SIDE && amx_pays(p, amx_sums)) return cut_for_amx(p, amx_sums);
-    int64_t vectors = ceil_div(p->l, lanes), most = block_vectors(p, lanes, vectors);
-    cut.blocks = ceil_div(vectors, most);
+    if (amx && amx_pays(p, amx)) return cut_for_amx(p, amx);
+    int64_t vectors = veer_ceil_div(p->l, lanes), most = block_vectors(p, lanes, vectors);
+    cut.blocks = veer_ceil_div(vectors, most);
     cut.block = p->l / cut.blocks, cut.longer = p->l % cut.blocks;
-    int64_t in_block = ceil_div(cut.block + (cut.longer > 0), lanes);
+    int64_t in_block = veer_ceil_div(cut.block + (cut.longer > 0), lanes);
     cut.vectors = veer_tile_panel(t, p->s, in_block);
     return cut;
 }
@@ -75,20 +68,16 @@ veer_at_cut_t veer_at_cut(const veer_at_problem_t *p, const veer_tile_ctx_t *t, 
 static int64_t reserve(veer_at_scratch_t *s, bool wanted, int64_t floats) {
     enum { LINE_FLOATS = 16 };
     int64_t at = s->floats;
-    if (wanted) s->floats += ceil_div(floats, LINE_FLOATS) * LINE_FLOATS;
+    if (wanted) s->floats += veer_ceil_div(floats, LINE_FLOATS) * LINE_FLOATS;
     return at;
 }
 
-static int64_t larger(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
-static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int scores, int sums) {
-    enum { W = VEER_AT_AMX_QUERIES, SIDE = VEER_AMX_SIDE };
+static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int sums) {
+    enum { W = VEER_AT_AMX_QUERIES, SIDE = VEER_AMX_SIDE, SCORES = VEER_AMX_PARTS };
     veer_at_scratch_t s = {0};
     bool grad = p->is_gradient, dq = veer_at_has(p, VEER_AT_Y), dk = veer_at_has(p, VEER_AT_DK);
     bool dv_wanted = veer_at_has(p, VEER_AT_DV), slopes = grad && (dq || dk);
-    int64_t d = ceil_div(p->d, SIDE) * SIDE, dv = ceil_div(p->dv, SIDE) * SIDE;
+    int64_t d = veer_ceil_div(p->d, SIDE) * SIDE, dv = veer_ceil_div(p->dv, SIDE) * SIDE;
     int64_t keys = veer_amx_chunks(p->s) * VEER_AMX_CHUNK, y = grad ? d : dv;
     s.q_t = reserve(&s, true, d * W);
     s.p_t = reserve(&s, true, (grad ? keys : 2 * VEER_AT_AMX_KEYS) * W);
@@ -98,13 +87,13 @@ static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int scores,
     s.ds_t = reserve(&s, slopes, keys * W);
     s.dk = reserve(&s, dk, keys * d);
     s.dv = reserve(&s, dv_wanted, keys * dv);
-    s.stage = reserve(&s, true, larger(larger(keys, W) * larger(d, dv), 0));
-    s.keys = reserve(&s, true, veer_amx_packed_floats(p->s, p->d, scores));
+    s.stage = reserve(&s, true, veer_max_i64(keys, W) * veer_max_i64(d, dv));
+    s.keys = reserve(&s, true, veer_amx_packed_floats(p->s, p->d, SCORES));
     s.keys_t = reserve(&s, grad && dq, veer_amx_packed_floats(p->d, p->s, sums));
-    s.v = reserve(&s, slopes, veer_amx_packed_floats(p->s, p->dv, scores));
+    s.v = reserve(&s, slopes, veer_amx_packed_floats(p->s, p->dv, SCORES));
     s.v_t = reserve(&s, !grad, veer_amx_packed_floats(p->dv, p->s, sums));
-    s.q_b = reserve(&s, true, veer_amx_packed_floats(W, p->d, scores));
-    s.dy_b = reserve(&s, slopes, veer_amx_packed_floats(W, p->dv, scores));
+    s.q_b = reserve(&s, true, veer_amx_packed_floats(W, p->d, SCORES));
+    s.dy_b = reserve(&s, slopes, veer_amx_packed_floats(W, p->dv, SCORES));
     s.q_r = reserve(&s, dk, veer_amx_packed_floats(p->d, W, sums));
     s.dy_r = reserve(&s, dv_wanted, veer_amx_packed_floats(p->dv, W, sums));
     int64_t some = veer_amx_packed_floats(VEER_AT_AMX_KEYS, W, sums); /* of some keys, in two buffers */
@@ -115,10 +104,10 @@ static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int scores,
 }
 
 veer_at_scratch_t veer_at_scratch(const veer_at_problem_t *p, const veer_at_cut_t *cut, int lanes) {
-    if (cut->amx) return scratch_for_amx(p, cut->amx, cut->amx_sums);
+    if (cut->amx) return scratch_for_amx(p, cut->amx);
     veer_at_scratch_t s = {0};
-    int64_t d = ceil_div(p->d, lanes) * lanes, dv = ceil_div(p->dv, lanes) * lanes;
-    int64_t w = ceil_div(cut->block + (cut->longer > 0), lanes) * lanes;
+    int64_t d = veer_ceil_div(p->d, lanes) * lanes, dv = veer_ceil_div(p->dv, lanes) * lanes;
+    int64_t w = veer_ceil_div(cut->block + (cut->longer > 0), lanes) * lanes;
     bool grad = p->is_gradient, many = cut->blocks > 1;
     bool dk = veer_at_has(p, VEER_AT_DK), dv_wanted = veer_at_has(p, VEER_AT_DV);
     s.q_t = reserve(&s, true, p->d * w);
@@ -169,8 +158,8 @@ static veer_status_t write_kernel(veer_llvm_t *llvm, const veer_at_problem_t *p,
     int lanes = veer_llvm_lanes(llvm);
     veer_at_t c = {.jit = &jit, .p = p};
     c.t = (veer_tile_ctx_t){&jit.emit, lanes, veer_jit_registers(llvm), LLVMVectorType(jit.emit.f32, (unsigned)lanes)};
-    int sums = veer_jit_is_strict(llvm) ? VEER_AMX_PARTS : VEER_AMX_PARTS - 1;
-    c.cut = veer_at_cut(p, &c.t, veer_jit_has_amx(llvm) ? sums : 0);
+    int parts = veer_jit_is_strict(llvm) ? VEER_AMX_PARTS : 2;
+    c.cut = veer_at_cut(p, &c.t, veer_jit_has_amx(llvm) ? parts : 0);
     c.scratch = veer_at_scratch(p, &c.cut, lanes);
     if (c.cut.amx)
         veer_at_emit_amx(&c);
@@ -194,11 +183,7 @@ veer_status_t veer_llvm_attention_emit(veer_llvm_t *llvm, const veer_graph_t *g,
     char reason[160] = "";
     if (!veer_at_match(g, node, &key.p, reason, sizeof reason))
         return veer_error(VEER_ERR_UNSUPPORTED, "llvm: %s: %s", veer_op_name(veer_node_op(g, node)), reason);
-    const veer_llvm_kernel_t *known = veer_jit_find(llvm, &key, sizeof key);
-    if (known) {
-        *out_kernel = *known;
-        return veer_ok();
-    }
+    if (veer_jit_find(llvm, &key, sizeof key, out_kernel)) return veer_ok();
     VEER_TRY(write_kernel(llvm, &key.p, out_kernel));
     return veer_jit_remember(llvm, &key, sizeof key, out_kernel);
 }

@@ -68,16 +68,15 @@ typedef struct veer_at_cut_s {
     int64_t blocks; /* of queries */
     int64_t block;  /* queries of one; the first `longer` have one more */
     int64_t longer;
-    int vectors;  /* of a panel of them */
-    int amx;      /* parts of a number on the matrix unit where a product goes through exp or cancels: k q, v dy;
-                     0: vectors do it. Then queries are done VEER_AT_AMX_QUERIES at a time, `parts` times, which blocks
-                     share */
-    int amx_sums; /* parts where products are only added up: p v, p dy, ds q, ds k */
+    int vectors; /* of a panel of them */
+    int amx;     /* 0: vectors do it. Else parts of a number on the matrix unit where products are only added up: p v,
+                    p dy, ds q, ds k; where they go through exp or cancel, k q and v dy, it is always VEER_AMX_PARTS. Then
+                    queries are done VEER_AT_AMX_QUERIES at a time, `parts` times, which blocks share */
     int64_t parts;
 } veer_at_cut_t;
 
-/* `amx_sums`: as in the result, where the unit pays; 0: there is none. */
-veer_at_cut_t veer_at_cut(const veer_at_problem_t *p, const veer_tile_ctx_t *t, int amx_sums);
+/* `amx`: as in the result, where the unit pays; 0: there is none. */
+veer_at_cut_t veer_at_cut(const veer_at_problem_t *p, const veer_tile_ctx_t *t, int amx);
 
 /* Where things lie in a thread's scratch, in floats. */
 typedef struct veer_at_scratch_s {

@@ -28,11 +28,9 @@ enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, KEYS_AT_ONCE = VEER_AT_AMX_
 
 /* Parts of the numbers of sums, and of what goes through exp or cancels. */
 static int sum_parts(const veer_at_t *c) {
-    return c->cut.amx_sums;
-}
-static int score_parts(const veer_at_t *c) {
     return c->cut.amx;
 }
+enum { SCORE_PARTS = VEER_AMX_PARTS };
 
 static int64_t sum_tile_floats(const veer_at_t *c) {
     return veer_amx_tile_floats(sum_parts(c));
@@ -99,13 +97,13 @@ static void pack_matrix(veer_at_t *c, veer_at_role_t role, int64_t rows, int64_t
 static void pack_lead(veer_at_t *c) {
     const veer_at_problem_t *p = c->p;
     bool dq = veer_at_has(p, VEER_AT_Y);
-    int scores = score_parts(c), sums = sum_parts(c);
-    pack_matrix(c, VEER_AT_K, p->s, p->d, false, scores, c->scratch.keys);
+    int sums = sum_parts(c);
+    pack_matrix(c, VEER_AT_K, p->s, p->d, false, SCORE_PARTS, c->scratch.keys);
     if (!p->is_gradient)
         pack_matrix(c, VEER_AT_V, p->s, p->dv, true, sums, c->scratch.v_t);
     else {
         if (dq) pack_matrix(c, VEER_AT_K, p->s, p->d, true, sums, c->scratch.keys_t);
-        if (dq || veer_at_has(p, VEER_AT_DK)) pack_matrix(c, VEER_AT_V, p->s, p->dv, false, scores, c->scratch.v);
+        if (dq || veer_at_has(p, VEER_AT_DK)) pack_matrix(c, VEER_AT_V, p->s, p->dv, false, SCORE_PARTS, c->scratch.v);
     }
 }
 
@@ -124,7 +122,7 @@ static void pack_rows(veer_at_t *c, veer_at_role_t role, int64_t columns, veer_a
 static void pack_turned(veer_at_t *c, veer_at_role_t role, int64_t columns, double factor, int64_t stage, int64_t to) {
     veer_at_turn_rows(c, role, columns, stage, factor);
     veer_amx_pack_b(&c->t, veer_at_scratch_at(c, stage), c->width, columns, c->width, (veer_amx_factors_t){0},
-                    score_parts(c), veer_at_scratch_at(c, to));
+                    SCORE_PARTS, veer_at_scratch_at(c, to));
 }
 
 /* Some keys of a matrix [s, width] in scratch. */
@@ -137,9 +135,9 @@ typedef struct keys_s {
 /* = a b, a the lead's keys or values [s, k], b turned queries. */
 static void multiply_keys(veer_at_t *c, const keys_t *keys, int64_t a, int64_t b, int64_t k, int64_t to, bool adds,
                           const veer_amx_beside_t *beside) {
-    int64_t chunks = veer_amx_chunks(k), tile = chunks * veer_amx_tile_floats(score_parts(c));
+    int64_t chunks = veer_amx_chunks(k), tile = chunks * veer_amx_tile_floats(SCORE_PARTS);
     val_t tiles = veer_emit_mul(c->t.e, veer_emit_div(c->t.e, keys->first, SIDE), tile);
-    veer_amx_product_t p = {.parts = score_parts(c),
+    veer_amx_product_t p = {.parts = SCORE_PARTS,
                             .row_tiles = veer_amx_tiles(keys->count),
                             .column_tiles = vectors(c),
                             .chunks = chunks,

@@ -1,22 +1,14 @@
 /* Convolutions on the matrix unit: how they are cut, weights packed, kernels found again. */
 #include "backends/llvm/conv_amx.h"
+#include "ir/base/integers.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, PARTS = VEER_CONV_AMX_PARTS };
 enum { STEP_FLOATS = VEER_CONV_AMX_STEP_FLOATS };
-
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static int64_t max_i64(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 /* ---- cutting ---- */
 
@@ -33,11 +25,11 @@ static void set_planes(const veer_conv_problem_t *p, veer_conv_amx_cut_t *cut) {
     int64_t reach = p->dilation_h * (p->kernel_h - 1);
     cut->copies = cut->in_rows ? 1 : p->kernel_w;
     cut->pitch = cut->in_rows ? p->y_w + p->dilation_w * (p->kernel_w - 1) : p->y_w;
-    cut->remainders = min_i64(p->stride_h, reach + 1);
+    cut->remainders = veer_min_i64(p->stride_h, reach + 1);
     cut->plane_rows = cut->segment_rows + reach / p->stride_h;
     cut->segment_positions = cut->remainders * cut->copies * cut->plane_rows * cut->pitch;
     cut->tiles =
-        cut->in_rows ? cut->segment_rows * veer_conv_amx_row_tiles(p) : ceil_div(cut->segment_rows * p->y_w, SIDE);
+        cut->in_rows ? cut->segment_rows * veer_conv_amx_row_tiles(p) : veer_ceil_div(cut->segment_rows * p->y_w, SIDE);
 }
 
 static int64_t group_bytes(const veer_conv_amx_cut_t *cut, int64_t segments) {
@@ -58,11 +50,11 @@ static int64_t even_parts(int64_t rows, int64_t parts) {
 /* Rows of x that a segment shares with the next are split twice, so segments are not short. */
 static void cut_images(const veer_conv_problem_t *p, veer_conv_amx_cut_t *cut) {
     enum { LEAST_ROWS = 8 };
-    int64_t parts = 1, most = max_i64(1, p->y_h / LEAST_ROWS);
+    int64_t parts = 1, most = veer_max_i64(1, p->y_h / LEAST_ROWS);
     for (;; parts++) {
         parts = even_parts(p->y_h, parts);
-        cut->segment_rows = ceil_div(p->y_h, parts);
-        cut->image_segments = ceil_div(p->y_h, cut->segment_rows);
+        cut->segment_rows = veer_ceil_div(p->y_h, parts);
+        cut->image_segments = veer_ceil_div(p->y_h, cut->segment_rows);
         set_planes(p, cut);
         bool fits = group_bytes(cut, 1) <= GROUP_BYTES,
              enough = cut->image_segments * p->images * cut->mm.panels >= LEAST_ITEMS;
@@ -74,18 +66,18 @@ static void set_groups(const veer_conv_problem_t *p, veer_conv_amx_cut_t *cut) {
     cut->group_segments = 1;
     cut_images(p, cut);
     if (cut->image_segments == 1) {
-        int64_t most = max_i64(1, GROUP_BYTES / group_bytes(cut, 1)), groups = ceil_div(p->images, most);
-        groups = min_i64(p->images, max_i64(groups, ceil_div(LEAST_ITEMS, cut->mm.panels)));
-        cut->group_segments = ceil_div(p->images, groups);
+        int64_t most = veer_max_i64(1, GROUP_BYTES / group_bytes(cut, 1)), groups = veer_ceil_div(p->images, most);
+        groups = veer_min_i64(p->images, veer_max_i64(groups, veer_ceil_div(LEAST_ITEMS, cut->mm.panels)));
+        cut->group_segments = veer_ceil_div(p->images, groups);
         while (cut->group_segments * cut->tiles % VEER_AMX_TALL && cut->group_segments < p->images)
             cut->group_segments++;
     }
-    cut->mm.groups = ceil_div(p->images * cut->image_segments, cut->group_segments);
+    cut->mm.groups = veer_ceil_div(p->images * cut->image_segments, cut->group_segments);
 }
 
 static void set_panels(veer_mm_blocking_t *b, int64_t n) {
     b->lanes = SIDE, b->vectors = b->tail_vectors = 1;
-    b->panels = ceil_div(n, SIDE);
+    b->panels = veer_ceil_div(n, SIDE);
     b->tail_lanes = (int)(n - (b->panels - 1) * SIDE);
 }
 
@@ -97,10 +89,6 @@ int64_t veer_conv_amx_offset(const veer_conv_problem_t *p, const veer_conv_amx_c
 
 /* ---- cost ---- */
 
-static double larger(double a, double b) {
-    return a > b ? a : b;
-}
-
 /* Cycles of one core as measured by bench/winograd_probe.c: four products of tiles; splitting a chunk of a position,
  * which takes power from the products that are under way meanwhile; finishing a vector of y, likewise; bytes of weights
  * that come from memory in a cycle. */
@@ -111,7 +99,7 @@ static double cycles(const veer_conv_problem_t *p, const veer_conv_amx_cut_t *cu
     double panels = (double)cut->mm.panels, groups = (double)cut->mm.groups;
     double products = groups * (double)(veer_conv_amx_blocks(cut) * VEER_AMX_TALL) * panels * steps * TILE;
     double weights = steps * panels * STEP_FLOATS * 4 / BYTES;
-    return larger(products, weights) + segments * (double)cut->tiles * SIDE * panels * DONE +
+    return fmax(products, weights) + segments * (double)cut->tiles * SIDE * panels * DONE +
            segments * (double)(cut->segment_positions * cut->chunks) * SPLIT;
 }
 
@@ -152,7 +140,7 @@ static const float *weights_of(const veer_conv_problem_t *p, int64_t taps, int64
 /* A chunk of a panel whose first column is `first`; `out`: of its first element of the kernel. */
 static void pack_chunk(const veer_conv_problem_t *p, const veer_conv_amx_cut_t *cut, int64_t chunk, int64_t first,
                        uint16_t *out) {
-    int64_t channels = min_i64(CHUNK, p->mm.k - chunk * CHUNK), columns = min_i64(SIDE, p->mm.n - first);
+    int64_t channels = veer_min_i64(CHUNK, p->mm.k - chunk * CHUNK), columns = veer_min_i64(SIDE, p->mm.n - first);
     for (int64_t j = 0; j < columns; j++)
         for (int64_t c = 0; c < channels; c++) {
             const float *w = weights_of(p, cut->taps, chunk * CHUNK + c, first + j);
@@ -198,7 +186,7 @@ static veer_status_t pack_weights(veer_llvm_t *llvm, const veer_conv_problem_t *
 static bool match(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, veer_conv_problem_t *p,
                   veer_conv_amx_cut_t *cut, char *reason, size_t bytes) {
     if (bytes) reason[0] = 0;
-    const char *why = !veer_jit_has_amx(llvm) || veer_llvm_lanes(llvm) != SIDE ? "there is no matrix unit"
+    const char *why = !veer_jit_has_amx(llvm)    ? "there is no matrix unit"
                       : veer_jit_is_strict(llvm) ? "strict precision excludes numbers of 16 bits"
                                                  : NULL;
     if (why) {
@@ -244,10 +232,7 @@ veer_status_t veer_llvm_conv_amx_emit(veer_llvm_t *llvm, const veer_graph_t *g, 
     key.p.mm.b_data = NULL;
     size_t key_bytes = sizeof key.tag + offsetof(veer_conv_problem_t, mm) + offsetof(veer_mm_problem_t, steps) +
                        (size_t)p.mm.step_count * sizeof *p.mm.steps;
-    const veer_llvm_kernel_t *known = veer_jit_find(llvm, &key, key_bytes);
-    if (known)
-        *out_kernel = *known;
-    else {
+    if (!veer_jit_find(llvm, &key, key_bytes, out_kernel)) {
         VEER_TRY(write_kernel(llvm, &p, &cut, out_kernel));
         VEER_TRY(veer_jit_remember(llvm, &key, key_bytes, out_kernel));
     }

@@ -41,29 +41,6 @@ typedef struct conv_s {
 static val_t number(conv_t *c, int64_t i) {
     return veer_emit_i64(c->e, i);
 }
-static val_t int_min(conv_t *c, val_t a, val_t b) {
-    return veer_emit_binary_intrinsic(c->e, "llvm.smin", a, b);
-}
-static val_t int_max(conv_t *c, val_t a, val_t b) {
-    return veer_emit_binary_intrinsic(c->e, "llvm.smax", a, b);
-}
-static val_t is_equal(conv_t *c, val_t a, val_t b) {
-    return LLVMBuildICmp(c->e->builder, LLVMIntEQ, a, b, "");
-}
-static val_t is_less(conv_t *c, val_t a, val_t b) {
-    return LLVMBuildICmp(c->e->builder, LLVMIntSLT, a, b, "");
-}
-
-typedef enum fetch_e { TO_READ, TO_READ_LATER, TO_WRITE } fetch_t;
-static void fetch(conv_t *c, val_t at, fetch_t what) {
-    enum { SECOND_CACHE = 2, FIRST_CACHE = 3 };
-    veer_emit_t *e = c->e;
-    val_t args[] = {at, LLVMConstInt(e->i32, what == TO_WRITE, 0),
-                    LLVMConstInt(e->i32, what == TO_READ_LATER ? SECOND_CACHE : FIRST_CACHE, 0),
-                    LLVMConstInt(e->i32, 1, 0)};
-    veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
-}
-
 static val_t slot(conv_t *c, val_t table, val_t i) {
     return LLVMBuildInBoundsGEP2(c->e->builder, c->e->i64, table, &i, 1, "");
 }
@@ -147,7 +124,7 @@ static source_t source_of(conv_t *c, val_t row) {
 /* The first position whose column is not below `limit`. */
 static val_t first_from(conv_t *c, const source_t *s, int64_t limit) {
     veer_emit_t *e = c->e;
-    val_t left = int_max(c, veer_emit_sub(e, number(c, limit), s->first), number(c, 0));
+    val_t left = veer_emit_max(e, veer_emit_sub(e, number(c, limit), s->first), number(c, 0));
     int64_t step = c->p->stride_w;
     return step == 1 ? left : veer_emit_div(e, veer_emit_add(e, left, number(c, step - 1)), step);
 }
@@ -168,11 +145,11 @@ static void split_piece(conv_t *c, val_t piece) {
     veer_emit_t *e = c->e;
     val_t row = veer_emit_div(e, piece, pieces_of_row(c)), zero = number(c, 0);
     val_t from = veer_emit_mul(e, veer_emit_mod(e, piece, pieces_of_row(c)), PIECE);
-    val_t end = int_min(c, veer_emit_add(e, from, number(c, PIECE)), number(c, c->cut->pitch));
+    val_t end = veer_emit_min(e, veer_emit_add(e, from, number(c, PIECE)), number(c, c->cut->pitch));
     source_t s = source_of(c, row);
     val_t is_inside = LLVMBuildICmp(e->builder, LLVMIntULT, s.row, number(c, c->p->h), "");
-    val_t low = int_min(c, int_max(c, first_from(c, &s, 0), from), end),
-          high = int_min(c, int_max(c, first_from(c, &s, c->p->w), low), end);
+    val_t low = veer_emit_min(e, veer_emit_max(e, first_from(c, &s, 0), from), end),
+          high = veer_emit_min(e, veer_emit_max(e, first_from(c, &s, c->p->w), low), end);
     low = veer_emit_select(e, is_inside, low, end), high = veer_emit_select(e, is_inside, high, end);
     val_t to = veer_emit_at(e, c->x, veer_emit_mul(e, row, c->cut->pitch * LINE));
     val_t in_x = veer_emit_add(e, veer_emit_mul(e, s.image, c->p->h), veer_emit_select(e, is_inside, s.row, zero));
@@ -206,10 +183,10 @@ static tile_t tile_at(conv_t *c, val_t i) {
     val_t y = veer_emit_add(e, veer_emit_mul(e, image_of(c, segment), c->p->y_h), veer_emit_add(e, row, above));
     val_t left = number(c, width);
     if (!cut->in_rows && c->p->y_h % cut->segment_rows)
-        left = int_min(c, left, veer_emit_mul(e, veer_emit_sub(e, number(c, c->p->y_h), row), c->p->y_w));
+        left = veer_emit_min(e, left, veer_emit_mul(e, veer_emit_sub(e, number(c, c->p->y_h), row), c->p->y_w));
     return (tile_t){veer_emit_at(e, c->x, veer_emit_mul(e, at, LINE)),
                     veer_emit_add(e, veer_emit_mul(e, y, c->p->y_w), first),
-                    int_min(c, veer_emit_sub(e, left, first), number(c, SIDE))};
+                    veer_emit_min(e, veer_emit_sub(e, left, first), number(c, SIDE))};
 }
 
 /* Of the group. Only an image's last segment may be shorter. */
@@ -219,7 +196,7 @@ static val_t tile_count(conv_t *c) {
     if (cut->image_segments == 1) return veer_emit_mul(e, c->segments, cut->tiles);
     if (c->p->y_h % cut->segment_rows == 0) return number(c, cut->tiles);
     val_t rows = veer_emit_sub(e, number(c, c->p->y_h), first_row_of(c, c->first_segment));
-    rows = int_min(c, rows, number(c, cut->segment_rows));
+    rows = veer_emit_min(e, rows, number(c, cut->segment_rows));
     if (cut->in_rows) return veer_emit_mul(e, rows, veer_conv_amx_row_tiles(c->p));
     return veer_emit_div(e, veer_emit_add(e, veer_emit_mul(e, rows, c->p->y_w), number(c, SIDE - 1)), SIDE);
 }
@@ -243,7 +220,7 @@ static val_t pieces_for(conv_t *c, val_t tile) {
 static void finish_row(conv_t *c, val_t i) {
     veer_emit_t *e = c->e;
     val_t tile = veer_emit_div(e, i, SIDE), in_tile = veer_emit_mod(e, i, SIDE);
-    veer_emit_branch_t exists = veer_emit_if(e, is_less(c, in_tile, entry(c, c->before.rows, tile)));
+    veer_emit_branch_t exists = veer_emit_if(e, veer_emit_is_less(e, in_tile, entry(c, c->before.rows, tile)));
     val_t sums = veer_emit_load_first(e, veer_emit_at(e, c->sums, veer_emit_mul(e, i, SIDE)), SIDE, SIDE, 64);
     veer_mm_finish_row(&c->mm, &sums, veer_emit_add(e, entry(c, c->before.row, tile), in_tile));
     veer_emit_endif(e, &exists);
@@ -259,7 +236,8 @@ static void fetch_rows(conv_t *c, val_t from, val_t end) {
     veer_emit_t *e = c->e;
     veer_emit_loop_t rows = veer_emit_loop_begin(e, from, end, 1);
     val_t row = veer_emit_add(e, entry(c, c->now.row, veer_emit_div(e, rows.i, SIDE)), veer_emit_mod(e, rows.i, SIDE));
-    fetch(c, veer_emit_at(e, c->mm.y, veer_emit_add(e, veer_emit_mul(e, row, c->p->mm.n), c->mm.column)), TO_WRITE);
+    val_t at = veer_emit_at(e, c->mm.y, veer_emit_add(e, veer_emit_mul(e, row, c->p->mm.n), c->mm.column));
+    veer_emit_fetch_line(e, at, VEER_EMIT_TO_WRITE);
     veer_emit_loop_end(e, &rows);
 }
 
@@ -291,7 +269,8 @@ static void fetch_weights(conv_t *c, const block_t *b, val_t step) {
                             veer_emit_mul(e, veer_emit_select(e, is_over, over, later), STEP_FLOATS));
     }
     for (int64_t i = 0; i < each; i += EVERY)
-        fetch(c, veer_emit_at(e, from, number(c, i * LINE_FLOATS)), blocks > 1 ? TO_READ_LATER : TO_READ);
+        veer_emit_fetch_line(e, veer_emit_at(e, from, number(c, i * LINE_FLOATS)),
+                             blocks > 1 ? VEER_EMIT_TO_READ_LATER : VEER_EMIT_TO_READ);
 }
 
 static void do_step(conv_t *c, const block_t *b, val_t chunk, val_t tap) {
@@ -306,11 +285,11 @@ static void do_step(conv_t *c, const block_t *b, val_t chunk, val_t tap) {
     veer_amx_tall_step(e, &tall);
     int64_t steps = cut->chunks * cut->taps, rows = (ROWS + steps - 1) / steps;
     val_t from = veer_emit_mul(e, step, rows), all = number(c, ROWS);
-    val_t end = int_min(c, veer_emit_add(e, from, number(c, rows)), all);
+    val_t end = veer_emit_min(e, veer_emit_add(e, from, number(c, rows)), all);
     finish_rows(c, from, end);
     fetch_rows(c, from, end);
     val_t piece = veer_emit_add(e, b->from, LLVMBuildMul(e->builder, step, b->step, ""));
-    split_pieces(c, piece, int_min(c, veer_emit_add(e, piece, b->step), b->end));
+    split_pieces(c, piece, veer_emit_min(e, veer_emit_add(e, piece, b->step), b->end));
 }
 
 static void copy_places(conv_t *c, const places_t *from, const places_t *to) {
@@ -327,8 +306,8 @@ static void open_block(conv_t *c, val_t first, val_t count, block_t *b) {
     b->number = veer_emit_div(e, first, TILES);
     for (int i = 0; i < TILES; i++) {
         val_t own = veer_emit_add(e, first, number(c, i)), last = veer_emit_sub(e, count, number(c, 1));
-        b->tiles[i] = tile_at(c, int_min(c, own, last));
-        val_t rows = veer_emit_select(e, is_less(c, own, count), b->tiles[i].rows, number(c, 0));
+        b->tiles[i] = tile_at(c, veer_emit_min(e, own, last));
+        val_t rows = veer_emit_select(e, veer_emit_is_less(e, own, count), b->tiles[i].rows, number(c, 0));
         set_entry(c, c->now.row, number(c, i), b->tiles[i].row);
         set_entry(c, c->now.rows, number(c, i), rows);
     }
@@ -337,14 +316,15 @@ static void open_block(conv_t *c, val_t first, val_t count, block_t *b) {
 /* Pieces [from, end) from now to what is there when tile `last` is begun. */
 static void pieces_until(conv_t *c, val_t last, val_t *from, val_t *end) {
     *from = LLVMBuildLoad2(c->e->builder, c->e->i64, c->pieces, "");
-    *end = int_max(c, *from, pieces_for(c, last));
+    *end = veer_emit_max(c->e, *from, pieces_for(c, last));
     LLVMBuildStore(c->e->builder, *end, c->pieces);
 }
 
 static void share_pieces(conv_t *c, val_t first, val_t count, block_t *b) {
     veer_emit_t *e = c->e;
     int64_t steps = c->cut->chunks * c->cut->taps;
-    val_t last = int_min(c, veer_emit_add(e, first, number(c, 2 * TILES - 1)), veer_emit_sub(e, count, number(c, 1)));
+    val_t last =
+        veer_emit_min(e, veer_emit_add(e, first, number(c, 2 * TILES - 1)), veer_emit_sub(e, count, number(c, 1)));
     pieces_until(c, last, &b->from, &b->end);
     b->step = veer_emit_div(e, veer_emit_add(e, veer_emit_sub(e, b->end, b->from), number(c, steps - 1)), steps);
 }
@@ -369,7 +349,7 @@ static void do_block(conv_t *c, val_t first, val_t count) {
 static void do_blocks(conv_t *c) {
     veer_emit_t *e = c->e;
     val_t count = tile_count(c), from, end;
-    pieces_until(c, int_min(c, number(c, TILES - 1), veer_emit_sub(e, count, number(c, 1))), &from, &end);
+    pieces_until(c, veer_emit_min(e, number(c, TILES - 1), veer_emit_sub(e, count, number(c, 1))), &from, &end);
     split_pieces(c, from, end);
     for (int i = 0; i < TILES; i++) set_entry(c, c->before.rows, number(c, i), number(c, 0));
     veer_emit_loop_t blocks = veer_emit_loop_begin(e, number(c, 0), count, TILES);
@@ -382,8 +362,8 @@ static void do_blocks(conv_t *c) {
  * call's stream; where there is no such, what is there already. */
 static val_t after_panel(conv_t *c, val_t item, val_t panel) {
     veer_emit_t *e = c->e;
-    val_t is_end = is_equal(c, veer_emit_add(e, item, number(c, 1)), c->mm.jit->end),
-          is_last = is_equal(c, panel, number(c, c->cut->mm.panels - 1)),
+    val_t is_end = veer_emit_is_equal(e, veer_emit_add(e, item, number(c, 1)), c->mm.jit->end),
+          is_last = veer_emit_is_equal(e, panel, number(c, c->cut->mm.panels - 1)),
           is_none = LLVMBuildICmp(e->builder, LLVMIntEQ, c->mm.jit->next, LLVMConstNull(e->ptr), "");
     val_t here = veer_emit_select(e, is_last, c->mm.bm, veer_emit_at(e, c->weights, number(c, c->cut->panel_floats)));
     return veer_emit_select(e, is_end, veer_emit_select(e, is_none, c->weights, c->mm.jit->next), here);
@@ -403,11 +383,11 @@ static void do_item(conv_t *c, val_t item) {
     const veer_mm_blocking_t *b = &c->cut->mm;
     val_t group = veer_emit_div(e, item, b->panels), panel = veer_emit_mod(e, item, b->panels);
     c->first_segment = veer_emit_mul(e, group, c->cut->group_segments);
-    c->segments = int_min(c, veer_emit_sub(e, number(c, c->p->images * c->cut->image_segments), c->first_segment),
-                          number(c, c->cut->group_segments));
-    val_t starts_share = LLVMBuildAnd(e->builder, is_equal(c, item, c->mm.jit->begin),
-                                      is_equal(c, c->mm.jit->continues, number(c, 0)), "");
-    val_t is_new = LLVMBuildOr(e->builder, is_equal(c, panel, number(c, 0)), starts_share, "");
+    c->segments = veer_emit_min(e, veer_emit_sub(e, number(c, c->p->images * c->cut->image_segments), c->first_segment),
+                                number(c, c->cut->group_segments));
+    val_t starts_share = LLVMBuildAnd(e->builder, veer_emit_is_equal(e, item, c->mm.jit->begin),
+                                      veer_emit_is_equal(e, c->mm.jit->continues, number(c, 0)), "");
+    val_t is_new = LLVMBuildOr(e->builder, veer_emit_is_equal(e, panel, number(c, 0)), starts_share, "");
     LLVMBuildStore(e->builder, veer_emit_select(e, is_new, number(c, 0), number(c, INT64_MAX)), c->pieces);
     c->weights = veer_emit_at(e, c->mm.bm, veer_emit_mul(e, panel, c->cut->panel_floats));
     c->after = after_panel(c, item, panel);
@@ -416,7 +396,7 @@ static void do_item(conv_t *c, val_t item) {
         do_panel(c, panel, partial);
         return;
     }
-    veer_emit_branch_t full = veer_emit_if(e, is_less(c, panel, number(c, b->panels - 1)));
+    veer_emit_branch_t full = veer_emit_if(e, veer_emit_is_less(e, panel, number(c, b->panels - 1)));
     do_panel(c, panel, false);
     veer_emit_else(e, &full);
     do_panel(c, panel, true);

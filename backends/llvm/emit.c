@@ -176,14 +176,31 @@ LLVMValueRef veer_emit_load_all(veer_emit_t *e, LLVMValueRef address, int lanes)
     return veer_emit_splat(e, v, (unsigned)lanes);
 }
 
+LLVMValueRef veer_emit_min(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b) {
+    return veer_emit_binary_intrinsic(e, "llvm.smin", a, b);
+}
+LLVMValueRef veer_emit_max(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b) {
+    return veer_emit_binary_intrinsic(e, "llvm.smax", a, b);
+}
+LLVMValueRef veer_emit_is_equal(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b) {
+    return LLVMBuildICmp(e->builder, LLVMIntEQ, a, b, "");
+}
+LLVMValueRef veer_emit_is_less(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b) {
+    return LLVMBuildICmp(e->builder, LLVMIntSLT, a, b, "");
+}
+
+void veer_emit_fetch_line(veer_emit_t *e, LLVMValueRef at, veer_emit_fetch_t what) {
+    enum { SECOND_CACHE = 2, FIRST_CACHE = 3, DATA = 1 };
+    LLVMValueRef args[] = {at, LLVMConstInt(e->i32, what == VEER_EMIT_TO_WRITE, 0),
+                           LLVMConstInt(e->i32, what == VEER_EMIT_TO_READ_LATER ? SECOND_CACHE : FIRST_CACHE, 0),
+                           LLVMConstInt(e->i32, DATA, 0)};
+    veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
+}
+
 void veer_emit_fetch(veer_emit_t *e, LLVMValueRef from, int64_t lines) {
-    enum { LINE_FLOATS = 16, SECOND_CACHE = 2, TO_READ = 0, DATA = 1 };
-    for (int64_t i = 0; i < lines; i++) {
-        LLVMValueRef args[] = {veer_emit_at(e, from, veer_emit_i64(e, i * LINE_FLOATS)),
-                               LLVMConstInt(e->i32, TO_READ, 0), LLVMConstInt(e->i32, SECOND_CACHE, 0),
-                               LLVMConstInt(e->i32, DATA, 0)};
-        veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
-    }
+    enum { LINE_FLOATS = 16 };
+    for (int64_t i = 0; i < lines; i++)
+        veer_emit_fetch_line(e, veer_emit_at(e, from, veer_emit_i64(e, i * LINE_FLOATS)), VEER_EMIT_TO_READ_LATER);
 }
 
 LLVMBasicBlockRef veer_emit_block(veer_emit_t *e, const char *name) {

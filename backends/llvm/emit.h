@@ -53,6 +53,12 @@ LLVMBasicBlockRef veer_emit_block(veer_emit_t *e, const char *name); /* at the e
 /* A variable on the stack, made in the function's entry block. */
 LLVMValueRef veer_emit_variable(veer_emit_t *e, LLVMTypeRef type);
 
+/* ---- integers ---- signed */
+LLVMValueRef veer_emit_min(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef veer_emit_max(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef veer_emit_is_equal(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef veer_emit_is_less(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b);
+
 /* ---- offsets and memory ---- i64 offsets, in floats */
 LLVMValueRef veer_emit_add(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef veer_emit_sub(veer_emit_t *e, LLVMValueRef a, LLVMValueRef b);
@@ -64,7 +70,14 @@ LLVMValueRef veer_emit_at(veer_emit_t *e, LLVMValueRef base, LLVMValueRef offset
 LLVMValueRef veer_emit_load_first(veer_emit_t *e, LLVMValueRef address, int count, int lanes, unsigned align);
 /* The first `count` floats of a vector, to memory of any alignment. */
 void veer_emit_store_first(veer_emit_t *e, LLVMValueRef value, LLVMValueRef address, int count);
-/* Lines of 64 bytes from an address on, into the second cache, soon. */
+/* A line of 64 bytes on its way to a cache. */
+typedef enum veer_emit_fetch_e {
+    VEER_EMIT_TO_READ,       /* into the first */
+    VEER_EMIT_TO_READ_LATER, /* into the second */
+    VEER_EMIT_TO_WRITE       /* into the first */
+} veer_emit_fetch_t;
+void veer_emit_fetch_line(veer_emit_t *e, LLVMValueRef at, veer_emit_fetch_t what);
+/* Lines from an address on, to be read later. */
 void veer_emit_fetch(veer_emit_t *e, LLVMValueRef from, int64_t lines);
 /* One float in every lane. */
 LLVMValueRef veer_emit_load_all(veer_emit_t *e, LLVMValueRef address, int lanes);

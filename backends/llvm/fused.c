@@ -145,11 +145,7 @@ static veer_status_t emit(veer_llvm_t *llvm, parts_t *p, veer_llvm_kernel_t *out
     size_t key_bytes;
     const void *key = veer_fx_region_key(&p->region, &key_bytes);
     if (!key) return veer_out_of_memory();
-    const veer_llvm_kernel_t *known = veer_jit_find(llvm, key, key_bytes);
-    if (known) {
-        *out = *known;
-        return veer_ok();
-    }
+    if (veer_jit_find(llvm, key, key_bytes, out)) return veer_ok();
     VEER_TRY(write_kernel(llvm, p, out));
     return veer_jit_remember(llvm, key, key_bytes, out);
 }

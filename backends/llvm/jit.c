@@ -133,7 +133,8 @@ static veer_status_t choose_target(veer_llvm_t *llvm, const char *cpu) {
     }
     llvm->lanes = lanes_of(llvm->cpu, llvm->features);
     llvm->registers = registers_of(llvm->triple, llvm->lanes);
-    llvm->has_amx = strstr(llvm->features, "+amx-tile") && strstr(llvm->features, "+amx-bf16") && veer_amx_permitted();
+    llvm->has_amx = llvm->lanes == VEER_AMX_ROW_FLOATS && strstr(llvm->features, "+amx-tile") &&
+                    strstr(llvm->features, "+amx-bf16") && veer_amx_permitted();
     return veer_ok();
 }
 
@@ -281,13 +282,15 @@ static uint64_t hash_bytes(const void *bytes, size_t count) { /* FNV-1a */
     return h;
 }
 
-const veer_llvm_kernel_t *veer_jit_find(const veer_llvm_t *llvm, const void *key, size_t key_bytes) {
+bool veer_jit_find(const veer_llvm_t *llvm, const void *key, size_t key_bytes, veer_llvm_kernel_t *out_kernel) {
     uint64_t hash = hash_bytes(key, key_bytes);
     for (int i = 0; i < llvm->known_count; i++) {
         const known_t *k = &llvm->known[i];
-        if (k->hash == hash && k->key_bytes == key_bytes && memcmp(k->key, key, key_bytes) == 0) return &k->kernel;
+        if (k->hash != hash || k->key_bytes != key_bytes || memcmp(k->key, key, key_bytes)) continue;
+        *out_kernel = k->kernel;
+        return true;
     }
-    return NULL;
+    return false;
 }
 
 veer_status_t veer_jit_remember(veer_llvm_t *llvm, const void *key, size_t key_bytes,

@@ -24,8 +24,8 @@ LLVMValueRef veer_jit_buffer(veer_jit_kernel_t *kernel, int i);
  * to share modules out over threads. */
 void veer_jit_end(veer_llvm_t *llvm, veer_jit_kernel_t *kernel, LLVMValueRef result, double weight);
 
-/* Kernels already emitted, by the text of their structure. The kernel record is borrowed; NULL where there is none. */
-const veer_llvm_kernel_t *veer_jit_find(const veer_llvm_t *llvm, const void *key, size_t key_bytes);
+/* Kernels already emitted, by the text of their structure: whether there is one. */
+bool veer_jit_find(const veer_llvm_t *llvm, const void *key, size_t key_bytes, veer_llvm_kernel_t *out_kernel);
 VEER_MUST_USE veer_status_t veer_jit_remember(veer_llvm_t *llvm, const void *key, size_t key_bytes,
                                               const veer_llvm_kernel_t *kernel);
 /* Memory that lives as long as `llvm`, zeroed, one per key; *out_is_new: the caller is to fill it. */
@@ -34,7 +34,7 @@ VEER_MUST_USE veer_status_t veer_jit_constant(veer_llvm_t *llvm, const void *key
 veer_allocator_t veer_jit_allocator(const veer_llvm_t *llvm);
 /* Vector registers of the target. */
 int veer_jit_registers(const veer_llvm_t *llvm);
-/* Whether kernels may use the matrix unit of amx.h. */
+/* Whether kernels may use the matrix unit of amx.h, whose rows are the target's vectors then. */
 bool veer_jit_has_amx(const veer_llvm_t *llvm);
 /* As veer_llvm_set_strict says; false at first. */
 bool veer_jit_is_strict(const veer_llvm_t *llvm);

@@ -61,7 +61,7 @@ static val_t tail_mask(veer_lower_t *c, int64_t count, unsigned lanes) {
 }
 
 static val_t smaller(veer_lower_t *c, val_t a, int64_t b) {
-    return veer_emit_binary_intrinsic(c->e, "llvm.smin", a, veer_emit_i64(c->e, b));
+    return veer_emit_min(c->e, a, veer_emit_i64(c->e, b));
 }
 
 static void lane_run(veer_lower_t *c, int v, val_t begin, val_t end) {
@@ -385,7 +385,7 @@ static void decode_item(veer_lower_t *c, val_t item) {
 static void lower_items(veer_lower_t *c, int64_t first) {
     veer_jit_kernel_t *jit = c->k->jit;
     val_t zero = veer_emit_i64(c->e, first);
-    val_t begin = veer_emit_binary_intrinsic(c->e, "llvm.smax", jit->begin, zero);
+    val_t begin = veer_emit_max(c->e, jit->begin, zero);
     veer_emit_loop_t items = veer_emit_loop_begin(c->e, begin, smaller(c, jit->end, first + c->s->items), 1);
     decode_item(c, LLVMBuildSub(c->e->builder, items.i, zero, ""));
     for (int i = 0; i < c->s->sweep_count; i++) run_sweep(c, i);

@@ -227,14 +227,13 @@ static val_t folded_index(veer_lower_t *c, const veer_fx_point_t *p) {
     veer_emit_t *e = c->e;
     val_t x = veer_lw_affine_value(c, &p->at), last = veer_emit_like_int(e, x, p->i - 1),
           zero = veer_emit_like_int(e, x, 0);
-    if (p->j == VEER_FX_PAD_EDGE)
-        return veer_emit_binary_intrinsic(e, "llvm.smin", veer_emit_binary_intrinsic(e, "llvm.smax", x, zero), last);
+    if (p->j == VEER_FX_PAD_EDGE) return veer_emit_min(e, veer_emit_max(e, x, zero), last);
     if (p->i == 1) return zero;
     int64_t period = p->j == VEER_FX_PAD_WRAP ? p->i : 2 * (p->i - 1);
     val_t by = veer_emit_like_int(e, x, period), r = LLVMBuildSRem(e->builder, x, by, "");
     r = veer_emit_select(e, LLVMBuildICmp(e->builder, LLVMIntSLT, r, zero, ""), LLVMBuildAdd(e->builder, r, by, ""), r);
     if (p->j == VEER_FX_PAD_WRAP) return r;
-    return veer_emit_binary_intrinsic(e, "llvm.smin", r, LLVMBuildSub(e->builder, by, r, ""));
+    return veer_emit_min(e, r, LLVMBuildSub(e->builder, by, r, ""));
 }
 
 static val_t noise(veer_lower_t *c, const veer_fx_point_t *p) {

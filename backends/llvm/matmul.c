@@ -1,19 +1,10 @@
 /* Products: how they are cut, constants packed, kernels found again. */
 #include "backends/llvm/matmul.h"
+#include "ir/base/integers.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static int64_t max_i64(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 /* ---- cutting ---- */
 
@@ -31,16 +22,16 @@ double veer_mm_tile_cycles(int64_t rows, int vectors, int lanes) {
 }
 
 static void set_tiles(veer_mm_blocking_t *b, int64_t m, int64_t most_rows) {
-    b->tiles = ceil_div(m, most_rows);
+    b->tiles = veer_ceil_div(m, most_rows);
     b->tile_rows = m / b->tiles;
     b->long_tiles = m % b->tiles;
 }
 
 static void set_panels(veer_mm_blocking_t *b, int64_t n) {
     int64_t width = (int64_t)b->vectors * b->lanes, rest;
-    b->panels = ceil_div(n, width);
+    b->panels = veer_ceil_div(n, width);
     rest = n - (b->panels - 1) * width;
-    b->tail_vectors = (int)ceil_div(rest, b->lanes);
+    b->tail_vectors = (int)veer_ceil_div(rest, b->lanes);
     b->tail_lanes = (int)(rest - (int64_t)(b->tail_vectors - 1) * b->lanes);
 }
 
@@ -64,10 +55,10 @@ static void set_blocks(const veer_mm_problem_t *p, veer_mm_blocking_t *b) {
     enum { LONG = 1024, DEPTH = 768 };
     b->depth = p->k, b->blocks = 1;
     if (p->k <= LONG) return;
-    int64_t wanted = ceil_div(p->k, DEPTH);
-    b->depth = ceil_div(ceil_div(p->k, wanted), VEER_MM_MOST_UNROLLED) * VEER_MM_MOST_UNROLLED;
+    int64_t wanted = veer_ceil_div(p->k, DEPTH);
+    b->depth = veer_ceil_div(veer_ceil_div(p->k, wanted), VEER_MM_MOST_UNROLLED) * VEER_MM_MOST_UNROLLED;
     while ((p->k - 1) % b->depth + 1 < VEER_MM_MOST_UNROLLED) b->depth += VEER_MM_MOST_UNROLLED;
-    b->blocks = ceil_div(p->k, b->depth);
+    b->blocks = veer_ceil_div(p->k, b->depth);
 }
 
 /* Nothing of a constant is in the second cache when its turn comes: all others were used since. It comes while the
@@ -78,8 +69,8 @@ static void set_fetch(const veer_mm_problem_t *p, veer_mm_blocking_t *b) {
     if (!p->b_constant || p->b_lead || p->k * p->n * 4 < SMALL_BYTES) return;
     b->fetch_tiles = b->panels_outer && b->blocks == 1 ? b->tiles : b->tiles / b->groups;
     int64_t steps = b->depth / veer_mm_unroll((int)b->tile_rows * b->vectors);
-    b->fetch_step = (int)ceil_div(b->depth * b->vectors * b->lanes, max_i64(1, steps) * b->fetch_tiles);
-    b->prefetch = (int)ceil_div(b->fetch_step, LINE_FLOATS);
+    b->fetch_step = (int)veer_ceil_div(b->depth * b->vectors * b->lanes, veer_max_i64(1, steps) * b->fetch_tiles);
+    b->prefetch = (int)veer_ceil_div(b->fetch_step, LINE_FLOATS);
 }
 
 /* A matrix that fits the second cache is better read by every thread, each with rows of its own, than shared out: rows
@@ -95,19 +86,19 @@ static bool has_rows_to_share(const veer_mm_problem_t *p) {
 static void set_groups(const veer_mm_problem_t *p, veer_mm_blocking_t *b) {
     enum { GROUP_ROWS = 40 };
     if (has_rows_to_share(p)) {
-        b->groups = max_i64(1, min_i64(b->tiles, p->m / GROUP_ROWS));
+        b->groups = veer_max_i64(1, veer_min_i64(b->tiles, p->m / GROUP_ROWS));
         return;
     }
     enum { GROUP_BYTES = 1 << 19, LEAST_ITEMS = 32, LEAST_FLOPS = 400000 };
     int64_t row_bytes = b->depth * 4, tile_bytes = b->tile_rows * row_bytes;
-    int64_t group = min_i64(b->tiles, max_i64(1, GROUP_BYTES / tile_bytes));
+    int64_t group = veer_min_i64(b->tiles, veer_max_i64(1, GROUP_BYTES / tile_bytes));
     double tile_flops = 2.0 * (double)(b->tile_rows * p->k * b->vectors * b->lanes);
     /* A second group would want each block of a panel twice as fast as memory gives it, and then not at all. */
     int64_t least_items = b->blocks > 1 ? LEAST_ITEMS / 2 : LEAST_ITEMS;
-    while (group > 1 && p->leads * b->panels * ceil_div(b->tiles, group) < least_items &&
+    while (group > 1 && p->leads * b->panels * veer_ceil_div(b->tiles, group) < least_items &&
            tile_flops * (double)group > LEAST_FLOPS)
         group = (group + 1) / 2;
-    b->groups = ceil_div(b->tiles, group);
+    b->groups = veer_ceil_div(b->tiles, group);
     b->panels_outer = p->k * p->n > p->m * p->k;
 }
 
@@ -119,7 +110,7 @@ veer_mm_blocking_t veer_mm_cut(const veer_mm_problem_t *p, int lanes, int regist
     for (int i = 0; i < VEER_MM_MAX_VECTORS; i++) {
         int vectors = (int[VEER_MM_MAX_VECTORS]){2, 3, 4, 1}[i];
         veer_mm_blocking_t b = {.lanes = lanes, .vectors = vectors};
-        set_tiles(&b, p->m, min_i64(most_rows, accumulators / vectors));
+        set_tiles(&b, p->m, veer_min_i64(most_rows, accumulators / vectors));
         set_panels(&b, p->n);
         if (b.panels == 1) b.vectors = b.tail_vectors;
         double cycles = lead_cycles(&b);
@@ -144,7 +135,7 @@ static void pack(const veer_mm_problem_t *p, const veer_mm_blocking_t *b, float 
     int64_t width = (int64_t)b->vectors * b->lanes, leads = p->b_lead ? p->leads : 1;
     for (int64_t l = 0; l < leads; l++)
         for (int64_t j0 = 0; j0 < p->n; j0 += width) {
-            int64_t columns = min_i64(width, p->n - j0),
+            int64_t columns = veer_min_i64(width, p->n - j0),
                     stride = j0 + width < p->n ? width : (int64_t)b->tail_vectors * b->lanes;
             const float *from = p->b_data + l * p->b_lead + j0 * p->b_n;
             for (int64_t k = 0; k < p->k; k++, out += stride)
@@ -228,10 +219,7 @@ veer_status_t veer_llvm_matmul_emit(veer_llvm_t *llvm, const veer_graph_t *g, ve
     veer_mm_blocking_t b = veer_mm_cut(&p, veer_llvm_lanes(llvm), veer_jit_registers(llvm));
     key.p.b_data = NULL;
     size_t key_bytes = offsetof(veer_mm_problem_t, steps) + (size_t)p.step_count * sizeof *p.steps + sizeof tag;
-    const veer_llvm_kernel_t *known = veer_jit_find(llvm, &key, key_bytes);
-    if (known)
-        *out_kernel = *known;
-    else {
+    if (!veer_jit_find(llvm, &key, key_bytes, out_kernel)) {
         VEER_TRY(write_kernel(llvm, &p, &b, out_kernel));
         VEER_TRY(veer_jit_remember(llvm, &key, key_bytes, out_kernel));
     }

@@ -1,19 +1,10 @@
 /* Products on the matrix unit: how they are cut, constants packed, kernels found again. */
 #include "backends/llvm/matmul_amx.h"
+#include "ir/base/integers.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static int64_t max_i64(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 /* ---- cutting ---- */
 
@@ -43,7 +34,7 @@ static const char *declines(const veer_mm_problem_t *p, bool strict) {
 /* Blocks of k are of one length, so that none has zeros to multiply. */
 static void set_blocks(veer_mm_amx_cut_t *cut, int64_t k) {
     enum { MOST_CHUNKS = 24, LEAST_CHUNKS = 8 };
-    int64_t all = veer_amx_chunks(k), blocks = ceil_div(all, MOST_CHUNKS);
+    int64_t all = veer_amx_chunks(k), blocks = veer_ceil_div(all, MOST_CHUNKS);
     while (all % blocks) blocks++;
     if (all / blocks < LEAST_CHUNKS) blocks = 1;
     cut->mm.blocks = blocks, cut->chunks = all / blocks, cut->mm.depth = cut->chunks * CHUNK;
@@ -52,26 +43,27 @@ static void set_blocks(veer_mm_amx_cut_t *cut, int64_t k) {
 static void set_panels(veer_mm_amx_cut_t *cut, int64_t n) {
     veer_mm_blocking_t *b = &cut->mm;
     b->lanes = SIDE, b->vectors = COLUMNS / SIDE;
-    b->panels = ceil_div(n, COLUMNS);
+    b->panels = veer_ceil_div(n, COLUMNS);
     int64_t rest = n - (b->panels - 1) * COLUMNS;
-    b->tail_vectors = (int)ceil_div(rest, SIDE);
+    b->tail_vectors = (int)veer_ceil_div(rest, SIDE);
     b->tail_lanes = (int)(rest - (int64_t)(b->tail_vectors - 1) * SIDE);
 }
 
 /* Rows of a group are packed in 4 MB at most: what comes from the third cache then comes once for a window. */
 static void set_groups(veer_mm_amx_cut_t *cut, int64_t m) {
     enum { MOST_PAIRS = 8, MOST_BYTES = 4 << 20, WINDOW_BYTES = 1 << 19 };
-    int64_t tiles = veer_amx_tiles(m), pairs = ceil_div(tiles, 2), most = 1;
+    int64_t tiles = veer_amx_tiles(m), pairs = veer_ceil_div(tiles, 2), most = 1;
     int64_t pair_floats = 2 * cut->mm.blocks * cut->chunks * veer_amx_tile_floats(cut->parts);
-    if (cut->parts == 2) most = max_i64(1, min_i64(MOST_PAIRS, MOST_BYTES / 4 / pair_floats));
-    int64_t each = ceil_div(pairs, ceil_div(pairs, most));
-    cut->mm.groups = ceil_div(pairs, each);
+    if (cut->parts == 2) most = veer_max_i64(1, veer_min_i64(MOST_PAIRS, MOST_BYTES / 4 / pair_floats));
+    int64_t each = veer_ceil_div(pairs, veer_ceil_div(pairs, most));
+    cut->mm.groups = veer_ceil_div(pairs, each);
     cut->last_tiles = tiles - 2 * each * (cut->mm.groups - 1);
     cut->group_tiles = cut->mm.groups > 1 ? 2 * each : cut->last_tiles;
     int64_t panel_floats = cut->group_tiles * SIDE * COLUMNS;
-    cut->window = cut->mm.blocks > 1 ? max_i64(1, min_i64(cut->mm.panels, WINDOW_BYTES / 4 / panel_floats)) : 1;
-    cut->rows_floats = ceil_div(cut->group_tiles, 2) * pair_floats;
-    cut->sums_floats = max_i64(2, cut->window) * panel_floats;
+    cut->window =
+        cut->mm.blocks > 1 ? veer_max_i64(1, veer_min_i64(cut->mm.panels, WINDOW_BYTES / 4 / panel_floats)) : 1;
+    cut->rows_floats = veer_ceil_div(cut->group_tiles, 2) * pair_floats;
+    cut->sums_floats = veer_max_i64(2, cut->window) * panel_floats;
 }
 
 bool veer_mm_amx_cut(const veer_mm_problem_t *p, bool strict, veer_mm_amx_cut_t *out, char *reason,
@@ -98,7 +90,7 @@ typedef struct chunk_s {
 
 /* `k`, `column`: the first; zeros where there is none. */
 static void load_chunk(const veer_mm_problem_t *p, int64_t k, int64_t column, chunk_t *out) {
-    int64_t steps = min_i64(CHUNK, p->k - k), columns = min_i64(SIDE, p->n - column);
+    int64_t steps = veer_min_i64(CHUNK, p->k - k), columns = veer_min_i64(SIDE, p->n - column);
     const float *from = p->b_data + k * p->b_k + column * p->b_n;
     if (steps < CHUNK || columns < SIDE) *out = (chunk_t){{0}, {0}};
     float *halves[] = {out->low, out->high};
@@ -160,7 +152,7 @@ static veer_status_t pack_constant(veer_llvm_t *llvm, const veer_mm_problem_t *p
 static bool match(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node, veer_mm_problem_t *p,
                   veer_mm_amx_cut_t *cut, char *reason, size_t bytes) {
     if (bytes) reason[0] = 0;
-    if (!veer_jit_has_amx(llvm) || veer_llvm_lanes(llvm) != SIDE) {
+    if (!veer_jit_has_amx(llvm)) {
         snprintf(reason, bytes, "there is no matrix unit");
         return false;
     }
@@ -199,10 +191,7 @@ veer_status_t veer_llvm_matmul_amx_emit(veer_llvm_t *llvm, const veer_graph_t *g
     veer_mm_problem_t p = key.p;
     key.p.b_data = NULL;
     size_t key_bytes = sizeof key.tag + offsetof(veer_mm_problem_t, steps) + (size_t)p.step_count * sizeof *p.steps;
-    const veer_llvm_kernel_t *known = veer_jit_find(llvm, &key, key_bytes);
-    if (known)
-        *out_kernel = *known;
-    else {
+    if (!veer_jit_find(llvm, &key, key_bytes, out_kernel)) {
         VEER_TRY(write_kernel(llvm, &p, &cut, out_kernel));
         VEER_TRY(veer_jit_remember(llvm, &key, key_bytes, out_kernel));
     }

@@ -31,16 +31,6 @@ typedef struct amx_s {
     val_t after;                  /* what is read behind the group's last panel */
 } amx_t;
 
-static val_t int_min(amx_t *c, val_t a, val_t b) {
-    return veer_emit_binary_intrinsic(c->e, "llvm.smin", a, b);
-}
-static val_t int_max(amx_t *c, val_t a, val_t b) {
-    return veer_emit_binary_intrinsic(c->e, "llvm.smax", a, b);
-}
-static val_t is_equal(amx_t *c, val_t a, val_t b) {
-    return LLVMBuildICmp(c->e->builder, LLVMIntEQ, a, b, "");
-}
-
 /* ---- a ---- */
 
 static val_t vector_of_row(amx_t *c, val_t from, int64_t offset) {
@@ -69,7 +59,8 @@ static void pack_block(amx_t *c, val_t from, val_t to, val_t block) {
     veer_emit_t *e = c->e;
     int64_t whole = c->p->k / CHUNK, rest = c->p->k % CHUNK, last = whole - (c->cut->mm.blocks - 1) * c->cut->chunks;
     int64_t tile_floats = veer_amx_tile_floats(c->cut->parts);
-    val_t end = veer_emit_i64(e, c->cut->chunks), is_last = is_equal(c, block, veer_emit_i64(e, c->cut->mm.blocks - 1));
+    val_t end = veer_emit_i64(e, c->cut->chunks),
+          is_last = veer_emit_is_equal(e, block, veer_emit_i64(e, c->cut->mm.blocks - 1));
     if (rest) end = veer_emit_select(e, is_last, veer_emit_i64(e, last), end);
     from = veer_emit_at(e, from, veer_emit_mul(e, block, c->cut->mm.depth));
     to = veer_emit_at(e, to, veer_emit_mul(e, block, block_of_rows(c)));
@@ -102,8 +93,9 @@ static void pack_rows(amx_t *c) {
 static void find_or_pack_rows(amx_t *c) {
     veer_emit_t *e = c->e;
     val_t packed = LLVMBuildLoad2(e->builder, e->i64, c->mm.jit->scratch, ""), zero = veer_emit_i64(e, 0);
-    val_t is_known = LLVMBuildAnd(e->builder, LLVMBuildNot(e->builder, is_equal(c, c->mm.jit->again, zero), ""),
-                                  is_equal(c, packed, c->group), "");
+    val_t is_known =
+        LLVMBuildAnd(e->builder, LLVMBuildNot(e->builder, veer_emit_is_equal(e, c->mm.jit->again, zero), ""),
+                     veer_emit_is_equal(e, packed, c->group), "");
     veer_emit_branch_t is_new = veer_emit_if(e, LLVMBuildNot(e->builder, is_known, ""));
     pack_rows(c);
     LLVMBuildStore(e->builder, c->group, c->mm.jit->scratch);
@@ -140,7 +132,7 @@ static void finish_panel(amx_t *c, val_t panel, val_t sums) {
     const veer_mm_blocking_t *b = &c->cut->mm;
     bool partial = b->tail_vectors < b->vectors || b->tail_lanes < b->lanes, both = partial && b->panels > 1;
     veer_emit_branch_t tail;
-    if (both) tail = veer_emit_if(e, is_equal(c, panel, veer_emit_i64(e, b->panels - 1)));
+    if (both) tail = veer_emit_if(e, veer_emit_is_equal(e, panel, veer_emit_i64(e, b->panels - 1)));
     finish_rows(c, panel, partial, sums);
     if (!both) return;
     veer_emit_else(e, &tail);
@@ -186,11 +178,11 @@ static val_t packed_b(amx_t *c, val_t panel, val_t block) {
 static val_t next_block(amx_t *c, val_t panel) {
     veer_emit_t *e = c->e;
     val_t one = veer_emit_i64(e, 1), following = veer_emit_add(e, panel, one);
-    val_t is_end = is_equal(c, following, c->window_end);
-    val_t next = veer_emit_select(e, is_equal(c, c->window_end, c->end_panel), c->after,
+    val_t is_end = veer_emit_is_equal(e, following, c->window_end);
+    val_t next = veer_emit_select(e, veer_emit_is_equal(e, c->window_end, c->end_panel), c->after,
                                   packed_b(c, c->window_end, veer_emit_i64(e, 0)));
     if (c->cut->mm.blocks > 1) {
-        val_t is_last = is_equal(c, c->block, veer_emit_i64(e, c->cut->mm.blocks - 1));
+        val_t is_last = veer_emit_is_equal(e, c->block, veer_emit_i64(e, c->cut->mm.blocks - 1));
         next = veer_emit_select(e, is_last, next, packed_b(c, c->window_at, veer_emit_add(e, c->block, one)));
     }
     return veer_emit_select(e, is_end, next, packed_b(c, following, c->block));
@@ -209,11 +201,12 @@ static void finish_before(amx_t *c, val_t panel, before_t *out) {
     val_t one = veer_emit_i64(e, 1), zero = veer_emit_i64(e, 0);
     val_t has_one = LLVMBuildICmp(e->builder, LLVMIntSGT, panel, c->window_at, "");
     if (c->cut->mm.blocks > 1)
-        has_one = LLVMBuildAnd(e->builder, has_one, is_equal(c, c->block, veer_emit_i64(e, c->cut->mm.blocks - 1)), "");
-    val_t before = int_max(c, veer_emit_sub(e, panel, one), zero);
+        has_one = LLVMBuildAnd(e->builder, has_one,
+                               veer_emit_is_equal(e, c->block, veer_emit_i64(e, c->cut->mm.blocks - 1)), "");
+    val_t before = veer_emit_max(e, veer_emit_sub(e, panel, one), zero);
     open_panel(c, before, false);
     *out = (before_t){c,
-                      sums_of(c, int_max(c, before, c->window_at)),
+                      sums_of(c, veer_emit_max(e, before, c->window_at)),
                       veer_emit_select(e, has_one, c->rows, zero),
                       {finish_one_row, out, 0, c->tiles * SIDE, 1}};
 }
@@ -223,7 +216,7 @@ static void do_panel(amx_t *c, val_t panel) {
     int64_t tile_floats = c->cut->chunks * veer_amx_tile_floats(c->cut->parts), blocks = c->cut->mm.blocks;
     val_t sums = sums_of(c, panel);
     if (blocks > 1) {
-        veer_emit_branch_t first = veer_emit_if(e, is_equal(c, c->block, veer_emit_i64(e, 0)));
+        veer_emit_branch_t first = veer_emit_if(e, veer_emit_is_equal(e, c->block, veer_emit_i64(e, 0)));
         clear_sums(c, sums);
         veer_emit_endif(e, &first);
     }
@@ -271,7 +264,7 @@ static void do_windows(amx_t *c) {
     }
     veer_emit_loop_t windows = veer_emit_loop_begin(e, c->first_panel, c->end_panel, c->cut->window);
     c->window_at = windows.i;
-    c->window_end = int_min(c, veer_emit_add(e, windows.i, veer_emit_i64(e, c->cut->window)), c->end_panel);
+    c->window_end = veer_emit_min(e, veer_emit_add(e, windows.i, veer_emit_i64(e, c->cut->window)), c->end_panel);
     veer_emit_loop_t blocks = veer_emit_loop_begin(e, zero, veer_emit_i64(e, c->cut->mm.blocks), 1);
     c->block = blocks.i;
     do_panels(c);
@@ -286,14 +279,14 @@ static void open_group(amx_t *c, val_t group, val_t last) {
     int64_t panels = c->cut->mm.panels, rows = c->cut->group_tiles * SIDE;
     val_t before = veer_emit_mul(e, group, panels);
     c->group = group;
-    c->first_panel = veer_emit_sub(e, int_max(c, c->mm.jit->begin, before), before);
-    c->end_panel = int_min(c, veer_emit_sub(e, c->mm.jit->end, before), veer_emit_i64(e, panels));
+    c->first_panel = veer_emit_sub(e, veer_emit_max(e, c->mm.jit->begin, before), before);
+    c->end_panel = veer_emit_min(e, veer_emit_sub(e, c->mm.jit->end, before), veer_emit_i64(e, panels));
     c->first_row = veer_emit_mul(e, group, rows);
-    c->rows = int_min(c, veer_emit_sub(e, veer_emit_i64(e, c->p->m), c->first_row), veer_emit_i64(e, rows));
+    c->rows = veer_emit_min(e, veer_emit_sub(e, veer_emit_i64(e, c->p->m), c->first_row), veer_emit_i64(e, rows));
     if (c->cut->parts == VEER_AMX_PARTS) return; /* b stays in the second cache */
     val_t is_none = LLVMBuildICmp(e->builder, LLVMIntEQ, c->mm.jit->next, LLVMConstNull(e->ptr), "");
     val_t next = veer_emit_select(e, is_none, c->mm.bm, c->mm.jit->next);
-    c->after = veer_emit_select(e, is_equal(c, group, last), next, c->mm.bm);
+    c->after = veer_emit_select(e, veer_emit_is_equal(e, group, last), next, c->mm.bm);
 }
 
 static void do_group(amx_t *c, int64_t tiles) {
@@ -316,7 +309,8 @@ void veer_mm_amx_emit(veer_jit_kernel_t *jit, const veer_mm_problem_t *p, const 
     veer_emit_loop_t groups = veer_emit_loop_begin(e, first, veer_emit_add(e, last, veer_emit_i64(e, 1)), 1);
     open_group(&c, groups.i, last);
     if (cut->last_tiles != cut->group_tiles) {
-        veer_emit_branch_t tail = veer_emit_if(e, is_equal(&c, groups.i, veer_emit_i64(e, cut->mm.groups - 1)));
+        veer_emit_branch_t tail =
+            veer_emit_if(e, veer_emit_is_equal(e, groups.i, veer_emit_i64(e, cut->mm.groups - 1)));
         do_group(&c, cut->last_tiles);
         veer_emit_else(e, &tail);
         do_group(&c, cut->group_tiles);

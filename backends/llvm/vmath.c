@@ -253,8 +253,8 @@ static val_t reduce_large(veer_emit_t *e, val_t x, val_t *out_q) {
     val_t exponent = int_c(e, LLVMAnd, int_c(e, LLVMLShr, bits, 23), 255);
     val_t row = int_c(e, LLVMSub, exponent, 127 + 23 + FIRST_EXPONENT);
     /* lanes that do not need this path must not read outside the table */
-    row = veer_emit_binary_intrinsic(e, "llvm.smax", row, veer_emit_i32_like(e, row, 0));
-    row = veer_emit_binary_intrinsic(e, "llvm.smin", row, veer_emit_i32_like(e, row, TABLE_ROWS - 1));
+    row = veer_emit_max(e, row, veer_emit_i32_like(e, row, 0));
+    row = veer_emit_min(e, row, veer_emit_i32_like(e, row, TABLE_ROWS - 1));
     val_t m = int_c(e, LLVMOr, int_c(e, LLVMAnd, bits, 0x7fffff), 0x800000);
     LLVMTypeRef f64s = veer_emit_type_like(x, e->f64);
     val_t md = LLVMBuildSIToFP(e->builder, m, f64s, ""), table = reduction_table(e);

@@ -1,16 +1,11 @@
 /* Winograd convolutions: how they are cut, what they are expected to cost, kernels found again. */
 #include "backends/llvm/winograd.h"
+#include "ir/base/integers.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 /* ---- matching ---- */
 
@@ -36,7 +31,7 @@ static int64_t positions(const veer_wino_cut_t *cut) {
 }
 
 int64_t veer_wino_v_floats(const veer_wino_cut_t *cut) {
-    return ceil_div(cut->mm.tiles, cut->mm.groups) * cut->v_micro;
+    return veer_ceil_div(cut->mm.tiles, cut->mm.groups) * cut->v_micro;
 }
 
 int64_t veer_wino_z_floats(const veer_wino_cut_t *cut) {
@@ -53,9 +48,9 @@ static void set_strides(veer_wino_cut_t *cut, int64_t k) {
     const veer_mm_blocking_t *b = &cut->mm;
     cut->v_position = (b->tile_rows + (b->long_tiles > 0)) * VEER_WINO_BLOCK;
     cut->v_block = cut->v_position * positions(cut);
-    cut->v_micro = cut->v_block * ceil_div(k, VEER_WINO_BLOCK);
+    cut->v_micro = cut->v_block * veer_ceil_div(k, VEER_WINO_BLOCK);
     cut->z_row = (int64_t)b->vectors * b->lanes;
-    cut->z_position = ceil_div(cut->group_tiles * cut->z_row, VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
+    cut->z_position = veer_ceil_div(cut->group_tiles * cut->z_row, VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
     if (cut->z_position / VEER_WINO_BLOCK % 2 == 0) cut->z_position += VEER_WINO_BLOCK;
     if (cut->fly && !cut->few) cut->u_position = b->depth * cut->z_row + VEER_WINO_BLOCK;
 }
@@ -98,9 +93,9 @@ static void set_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, int64
     int64_t group = (far ? FAR_GROUP_BYTES : GROUP_BYTES) / bytes;
     if (group < 1) group = 1;
     if (far && bytes * b->tiles <= WHOLE_BYTES) group = b->tiles; /* weights are read once by each thread's panels */
-    b->groups = ceil_div(b->tiles, min_i64(group, b->tiles));
+    b->groups = veer_ceil_div(b->tiles, veer_min_i64(group, b->tiles));
     while (b->groups * b->panels < least && b->groups < b->tiles) b->groups++;
-    cut->group_tiles = min_i64(ceil_div(b->tiles, b->groups) * most_rows, tiles);
+    cut->group_tiles = veer_min_i64(veer_ceil_div(b->tiles, b->groups) * most_rows, tiles);
 }
 
 /* Weights are not in the second cache when their turn comes. A position's come while those before are multiplied; each
@@ -108,14 +103,14 @@ static void set_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, int64
 static void set_prefetch(veer_wino_cut_t *cut) {
     enum { LINE_BYTES = 64 };
     veer_mm_blocking_t *b = &cut->mm;
-    int64_t width = (int64_t)b->vectors * b->lanes, micros = ceil_div(b->tiles, b->groups);
+    int64_t width = (int64_t)b->vectors * b->lanes, micros = veer_ceil_div(b->tiles, b->groups);
     int64_t step_bytes = veer_mm_unroll((int)b->tile_rows * b->vectors) * width * 4;
     if (cut->fly) { /* the block's weights, shared out over all positions */
         micros = b->tiles / b->groups;
-        step_bytes = ceil_div(step_bytes * VEER_WINO_KERNEL * VEER_WINO_KERNEL, positions(cut));
-        b->fetch_step = (int)ceil_div(step_bytes, 4 * micros);
+        step_bytes = veer_ceil_div(step_bytes * VEER_WINO_KERNEL * VEER_WINO_KERNEL, positions(cut));
+        b->fetch_step = (int)veer_ceil_div(step_bytes, 4 * micros);
     }
-    b->prefetch = (int)ceil_div(step_bytes, LINE_BYTES * micros);
+    b->prefetch = (int)veer_ceil_div(step_bytes, LINE_BYTES * micros);
 }
 
 /* On the fly each group transforms the weights, so groups are few: as many as the second cache asks for, and two where
@@ -125,13 +120,14 @@ static void set_fly_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, i
     enum { GROUP_BYTES = 5 << 18 };
     veer_mm_blocking_t *b = &cut->mm;
     int64_t bytes = positions(cut) * tiles * (p->mm.k + (int64_t)b->vectors * b->lanes) * 4;
-    b->groups = ceil_div(bytes, GROUP_BYTES);
+    b->groups = veer_ceil_div(bytes, GROUP_BYTES);
     if (b->groups == 1 && tiles > FEW_TILES) b->groups = 2;
     if (b->groups > 1) b->groups += b->groups % 2;
-    b->groups = min_i64(b->groups, b->tiles);
-    if (ceil_div(b->tiles, b->groups) * b->groups <= tiles) b->tiles = ceil_div(b->tiles, b->groups) * b->groups;
+    b->groups = veer_min_i64(b->groups, b->tiles);
+    if (veer_ceil_div(b->tiles, b->groups) * b->groups <= tiles)
+        b->tiles = veer_ceil_div(b->tiles, b->groups) * b->groups;
     b->tile_rows = tiles / b->tiles, b->long_tiles = tiles % b->tiles;
-    cut->group_tiles = min_i64(ceil_div(b->tiles, b->groups) * (b->tile_rows + (b->long_tiles > 0)), tiles);
+    cut->group_tiles = veer_min_i64(veer_ceil_div(b->tiles, b->groups) * (b->tile_rows + (b->long_tiles > 0)), tiles);
 }
 
 /* Sums of a row of positions, and besides them what a channel's transform takes. */
@@ -147,15 +143,15 @@ static void set_blocks(veer_wino_cut_t *cut, int64_t k) {
     enum { FEW_BLOCK = 32, SHORT_BLOCK = 16, BLOCK = 64 };
     veer_mm_blocking_t *b = &cut->mm;
     int64_t most = cut->few ? FEW_BLOCK : cut->group_tiles > FEW_TILES ? BLOCK : SHORT_BLOCK;
-    b->depth = ceil_div(ceil_div(k, ceil_div(k, most)), VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
+    b->depth = veer_ceil_div(veer_ceil_div(k, veer_ceil_div(k, most)), VEER_WINO_BLOCK) * VEER_WINO_BLOCK;
     while ((k - 1) % b->depth + 1 < VEER_MM_MOST_UNROLLED && b->depth < k) b->depth += VEER_WINO_BLOCK;
-    b->depth = min_i64(b->depth, k);
-    b->blocks = ceil_div(k, b->depth);
+    b->depth = veer_min_i64(b->depth, k);
+    b->blocks = veer_ceil_div(k, b->depth);
 }
 
 veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, bool fly, int lanes, int registers) {
     veer_wino_cut_t cut = {.tile = tile, .patch = tile + VEER_WINO_KERNEL - 1, .fly = fly};
-    cut.tiles_h = ceil_div(p->y_h, tile), cut.tiles_w = ceil_div(p->y_w, tile);
+    cut.tiles_h = veer_ceil_div(p->y_h, tile), cut.tiles_w = veer_ceil_div(p->y_w, tile);
     veer_mm_problem_t product = p->mm;
     product.m = p->images * cut.tiles_h * cut.tiles_w, product.a_row = VEER_WINO_BLOCK;
     cut.mm = veer_mm_cut(&product, lanes, registers);
@@ -179,10 +175,6 @@ veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, bool fly, 
  * in or out, one of y; bytes of weights that come from memory in a cycle. */
 static const double IN = 4, OUT = 3, DONE = 4, FLY = 1.5, BYTES = 6;
 
-static double larger(double a, double b) {
-    return a > b ? a : b;
-}
-
 /* One k of all products of a position. */
 static double step_cycles(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     const veer_mm_blocking_t *b = &cut->mm;
@@ -203,13 +195,13 @@ static double fly_cycles(const veer_wino_cut_t *cut) {
 
 static double winograd_cycles(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     double tiles = (double)(p->images * cut->tiles_h * cut->tiles_w);
-    double in = (double)ceil_div(p->mm.k, cut->mm.lanes), out = (double)ceil_div(p->mm.n, cut->mm.lanes);
+    double in = (double)veer_ceil_div(p->mm.k, cut->mm.lanes), out = (double)veer_ceil_div(p->mm.n, cut->mm.lanes);
     double products = (double)(positions(cut) * p->mm.k) * step_cycles(p, cut);
     double bytes = (double)packed_bytes(p, cut) * (are_far(p, cut) ? (double)cut->mm.groups : 1);
     double transforms = in * (double)positions(cut) * IN +
                         out * ((double)positions(cut) * OUT + (double)(cut->tile * cut->tile) * DONE);
     if (cut->fly) products += (double)(p->mm.k * cut->mm.groups) * out * fly_cycles(cut);
-    return larger(products, bytes / BYTES) + tiles * transforms;
+    return fmax(products, bytes / BYTES) + tiles * transforms;
 }
 
 /* ---- error ---- */
@@ -306,10 +298,7 @@ veer_status_t veer_llvm_conv_emit(veer_llvm_t *llvm, const veer_graph_t *g, veer
     key.p.mm.b_data = NULL;
     size_t key_bytes = offsetof(veer_wino_problem_t, mm) + offsetof(veer_mm_problem_t, steps) +
                        (size_t)p.mm.step_count * sizeof *p.mm.steps + sizeof key.tag + sizeof key.tile + sizeof key.fly;
-    const veer_llvm_kernel_t *known = veer_jit_find(llvm, &key, key_bytes);
-    if (known)
-        *out_kernel = *known;
-    else {
+    if (!veer_jit_find(llvm, &key, key_bytes, out_kernel)) {
         VEER_TRY(write_kernel(llvm, &p, &cut, out_kernel));
         VEER_TRY(veer_jit_remember(llvm, &key, key_bytes, out_kernel));
     }

@@ -51,13 +51,8 @@ static void store(wino_t *c, val_t v, val_t address) {
 
 /* Lines into the first cache, to be written. */
 static void fetch(wino_t *c, val_t from, int64_t floats) {
-    enum { FIRST_CACHE = 3 };
-    veer_emit_t *e = c->e;
-    for (int64_t i = 0; i < floats; i += LINE_FLOATS) {
-        val_t args[] = {veer_emit_at(c->e, from, veer_emit_i64(c->e, i)), LLVMConstInt(e->i32, 1, 0),
-                        LLVMConstInt(e->i32, FIRST_CACHE, 0), LLVMConstInt(e->i32, 1, 0)};
-        veer_emit_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
-    }
+    for (int64_t i = 0; i < floats; i += LINE_FLOATS)
+        veer_emit_fetch_line(c->e, veer_emit_at(c->e, from, veer_emit_i64(c->e, i)), VEER_EMIT_TO_WRITE);
 }
 
 /* ---- arithmetic on vectors ---- */

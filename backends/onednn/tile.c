@@ -5,21 +5,13 @@
  *  3. Row-major pools and resamplings are cut into channels, matrices into rows or columns.
  *  4. 16 tiles where there is work for them, 8 where there is less; none smaller than about 5 microseconds. */
 #include "backends/onednn/problem.h"
+#include "ir/base/integers.h"
 
 static const double flops_of_16_tiles = 64e6, least_flops = 256e3;
 enum { COLUMNS_MULTIPLE = 16, ROWS_MULTIPLE = 4, LEAST_PIXELS = 8 };
 
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static int64_t max_i64(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 static int64_t round_up(int64_t a, int64_t multiple) {
-    return ceil_div(a, multiple) * multiple;
+    return veer_ceil_div(a, multiple) * multiple;
 }
 
 void veer_onednn_dense_strides(int rank, const int64_t *dims, bool channels_last, int64_t *out_strides) {
@@ -48,7 +40,7 @@ int64_t veer_onednn_view_count(const veer_onednn_view_t *v) {
 
 static int64_t tiles_wanted(double flops) {
     int64_t most = flops >= flops_of_16_tiles ? 16 : 8;
-    return flops / least_flops >= (double)most ? most : max_i64(1, (int64_t)(flops / least_flops));
+    return flops / least_flops >= (double)most ? most : veer_max_i64(1, (int64_t)(flops / least_flops));
 }
 
 /* Post-op operands that change with the image but not within it: oneDNN takes them one image at a time. */
@@ -65,17 +57,17 @@ static bool wants_single_images(const veer_onednn_problem_t *p) {
 static void cut_images(const veer_onednn_problem_t *p, int64_t wanted, int64_t row_multiple, veer_onednn_cut_t *cut) {
     const veer_onednn_view_t *y = &p->tensors[VEER_ONEDNN_Y];
     int64_t images = y->dims[0], rows = cut->rows;
-    cut->images = wants_single_images(p) ? 1 : max_i64(1, images / wanted);
+    cut->images = wants_single_images(p) ? 1 : veer_max_i64(1, images / wanted);
     if (images >= wanted || row_multiple < 1) return;
     cut->images = 1;
-    cut->rows = min_i64(rows, round_up(ceil_div(rows, ceil_div(wanted, images)), row_multiple));
+    cut->rows = veer_min_i64(rows, round_up(veer_ceil_div(rows, veer_ceil_div(wanted, images)), row_multiple));
 }
 
 static int64_t conv_row_multiple(const veer_onednn_problem_t *p) {
     const veer_onednn_view_t *y = &p->tensors[VEER_ONEDNN_Y];
     int64_t pixels = 1;
     for (int i = 3; i < y->rank; i++) pixels *= y->dims[i];
-    int64_t least = y->rank == 3 ? ROWS_MULTIPLE : ceil_div(LEAST_PIXELS, pixels);
+    int64_t least = y->rank == 3 ? ROWS_MULTIPLE : veer_ceil_div(LEAST_PIXELS, pixels);
     /* A tile of a strided transposed convolution starts where a stride does. */
     return p->form == VEER_ONEDNN_CONV_TRANSPOSE ? round_up(least, p->window.strides[0]) : least;
 }
@@ -83,14 +75,14 @@ static int64_t conv_row_multiple(const veer_onednn_problem_t *p) {
 static void cut_matmul(const veer_onednn_problem_t *p, int64_t wanted, veer_onednn_cut_t *cut) {
     const veer_onednn_view_t *y = &p->tensors[VEER_ONEDNN_Y];
     int64_t leads = y->dims[0];
-    cut->images = wants_single_images(p) ? 1 : max_i64(1, leads / wanted);
+    cut->images = wants_single_images(p) ? 1 : veer_max_i64(1, leads / wanted);
     if (leads >= wanted) return;
-    int64_t parts = ceil_div(wanted, leads);
+    int64_t parts = veer_ceil_div(wanted, leads);
     cut->images = 1;
     if (y->dims[2] >= y->dims[1])
-        cut->channels = min_i64(y->dims[2], round_up(ceil_div(y->dims[2], parts), COLUMNS_MULTIPLE));
+        cut->channels = veer_min_i64(y->dims[2], round_up(veer_ceil_div(y->dims[2], parts), COLUMNS_MULTIPLE));
     else
-        cut->rows = min_i64(y->dims[1], round_up(ceil_div(y->dims[1], parts), ROWS_MULTIPLE));
+        cut->rows = veer_min_i64(y->dims[1], round_up(veer_ceil_div(y->dims[1], parts), ROWS_MULTIPLE));
 }
 
 veer_onednn_cut_t veer_onednn_cut(const veer_onednn_problem_t *p) {
@@ -103,13 +95,13 @@ veer_onednn_cut_t veer_onednn_cut(const veer_onednn_problem_t *p) {
     if (matmul)
         cut_matmul(p, wanted, &cut);
     else if (moves && y->dims[0] == 1 && !veer_onednn_channels_last(y))
-        cut.channels = min_i64(cut.channels, round_up(ceil_div(cut.channels, wanted), COLUMNS_MULTIPLE));
+        cut.channels = veer_min_i64(cut.channels, round_up(veer_ceil_div(cut.channels, wanted), COLUMNS_MULTIPLE));
     else if (p->form == VEER_ONEDNN_RESAMPLING)
         cut_images(p, wanted, p->repeats, &cut);
     else
         cut_images(p, wanted, conv_row_multiple(p), &cut);
-    cut.count = ceil_div(y->dims[0], cut.images) * ceil_div(y->dims[matmul ? 2 : 1], cut.channels) *
-                ceil_div(y->dims[matmul ? 1 : 2], cut.rows);
+    cut.count = veer_ceil_div(y->dims[0], cut.images) * veer_ceil_div(y->dims[matmul ? 2 : 1], cut.channels) *
+                veer_ceil_div(y->dims[matmul ? 1 : 2], cut.rows);
     return cut;
 }
 
@@ -119,8 +111,8 @@ static void window_rows(const veer_onednn_problem_t *p, veer_onednn_tile_t *t) {
     int64_t in = p->tensors[VEER_ONEDNN_X].dims[2], extent = (w->dilates[0] + 1) * (w->kernel[0] - 1) + 1;
     int64_t first = t->a * w->strides[0] - w->pads_before[0];
     int64_t limit = (t->b - 1) * w->strides[0] - w->pads_before[0] + extent;
-    t->i0 = min_i64(max_i64(first, 0), in);
-    t->i1 = max_i64(min_i64(limit, in), t->i0);
+    t->i0 = veer_min_i64(veer_max_i64(first, 0), in);
+    t->i1 = veer_max_i64(veer_min_i64(limit, in), t->i0);
     t->pad_before = t->i0 - first, t->pad_after = limit - t->i1;
 }
 
@@ -130,10 +122,10 @@ static void transposed_rows(const veer_onednn_problem_t *p, veer_onednn_tile_t *
     const veer_dnnl_window_t *w = &p->window;
     int64_t in = p->tensors[VEER_ONEDNN_X].dims[2], s = w->strides[0], pad = w->pads_before[0];
     int64_t extent = (w->dilates[0] + 1) * (w->kernel[0] - 1) + 1;
-    t->i0 = min_i64(ceil_div(max_i64(t->a + pad - extent + 1, 0), s), in - 1);
+    t->i0 = veer_min_i64(veer_ceil_div(veer_max_i64(t->a + pad - extent + 1, 0), s), in - 1);
     if (t->i0 * s > pad + t->a)
         t->i0--; /* a kernel shorter than the stride: rows without input, but pads cannot be < 0 */
-    t->i1 = min_i64((t->b - 1 + pad) / s + 1, in);
+    t->i1 = veer_min_i64((t->b - 1 + pad) / s + 1, in);
     if (t->i1 <= t->i0) t->i1 = t->i0 + 1;
     t->pad_before = pad + t->a - t->i0 * s;
     t->pad_after = (t->i1 - 1 - t->i0) * s + extent - t->pad_before - (t->b - t->a);
@@ -156,12 +148,12 @@ veer_onednn_tile_t veer_onednn_tile(const veer_onednn_problem_t *p, const veer_o
     const veer_onednn_view_t *y = &p->tensors[VEER_ONEDNN_Y];
     bool matmul = p->form == VEER_ONEDNN_MATMUL;
     int64_t channels = y->dims[matmul ? 2 : 1], rows = y->dims[matmul ? 1 : 2];
-    int64_t row_parts = ceil_div(rows, cut->rows), channel_parts = ceil_div(channels, cut->channels);
+    int64_t row_parts = veer_ceil_div(rows, cut->rows), channel_parts = veer_ceil_div(channels, cut->channels);
     veer_onednn_tile_t t = {.a = i % row_parts * cut->rows, .c0 = i / row_parts % channel_parts * cut->channels};
     t.n0 = i / (row_parts * channel_parts) * cut->images;
-    t.b = min_i64(t.a + cut->rows, rows);
-    t.c1 = min_i64(t.c0 + cut->channels, channels);
-    t.n1 = min_i64(t.n0 + cut->images, y->dims[0]);
+    t.b = veer_min_i64(t.a + cut->rows, rows);
+    t.c1 = veer_min_i64(t.c0 + cut->channels, channels);
+    t.n1 = veer_min_i64(t.n0 + cut->images, y->dims[0]);
     input_rows(p, &t);
     return t;
 }
