@@ -55,7 +55,11 @@ static int program_operands(const case_t *c, int program, veer_type_t *out) {
     }
 }
 
-static veer_value_t program(const case_t *c, veer_builder_t *b, veer_value_t y, const veer_value_t *in) {
+/* The product and what stands behind it. */
+static veer_value_t program(const case_t *c, veer_builder_t *b, const veer_value_t *in) {
+    veer_value_t y = veer_build(b, VEER_OP_MATMUL, in, 2,
+                                VEER_ATTRS(VEER_INT("trans_a", c->trans_a), VEER_INT("trans_b", c->trans_b)));
+    in += 2;
     int64_t flat[] = {c->leads * c->m, 1, c->n}, dims[] = {c->leads, c->m, c->n};
     switch (c->program) {
     case 1: return veer_add(b, y, in[0]);
@@ -73,12 +77,8 @@ static veer_value_t program(const case_t *c, veer_builder_t *b, veer_value_t y, 
 }
 
 static void add_case(suite_t *s, case_t shape, bool is_constant, bool shared_b) {
-    assert_true(s->count < MAX_CASES);
-    case_t *c = &s->cases[s->count++];
-    *c = shape;
-    check(veer_graph_create(veer_allocator_system(), &c->g));
-    check(veer_graph_add_func(c->g, "f", &c->func));
-    veer_builder_t b = veer_builder_at_end(c->g, veer_func_body(c->g, c->func));
+    veer_builder_t b;
+    case_t *c = begin_case(s, shape, &b);
     veer_type_t types[MAX_IO],
         a = VEER_TYPE(VEER_DTYPE_F32, c->leads, c->trans_a ? c->k : c->m, c->trans_a ? c->m : c->k);
     veer_type_t w =
@@ -88,23 +88,7 @@ static void add_case(suite_t *s, case_t shape, bool is_constant, bool shared_b) 
     in[1] = is_constant ? constant(s, c, &b, w) : input(c, w);
     int count = program_operands(c, c->program, types);
     for (int i = 0; i < count; i++) in[2 + i] = input(c, types[i]);
-    const veer_named_attr_t *attrs = VEER_ATTRS(VEER_INT("trans_a", c->trans_a), VEER_INT("trans_b", c->trans_b));
-    if (c->program) {
-        c->node = veer_builder_fused(&b, "contraction", in, 2 + count);
-        check(veer_builder_status(&b));
-        veer_region_t body = veer_node_body(c->g, c->node);
-        veer_builder_t inner = veer_builder_at_end(c->g, body);
-        for (int i = 0; i < 2 + count; i++) in[i] = veer_region_arg(c->g, body, i);
-        veer_value_t y = program(c, &inner, veer_build(&inner, VEER_OP_MATMUL, in, 2, attrs), &in[2]);
-        veer_builder_yield(&inner, &y, 1);
-        check(veer_builder_status(&inner));
-        veer_builder_fused_finish(&b, c->node);
-    } else
-        c->node = veer_value_def(c->g, veer_build(&b, VEER_OP_MATMUL, in, 2, attrs));
-    check(veer_builder_status(&b));
-    veer_value_t out = veer_node_out(c->g, c->node, 0);
-    veer_builder_return(&b, &out, 1);
-    check(veer_builder_status(&b));
+    finish_case(c, &b, in, 2 + count, c->program != 0, program);
     char reason[256];
     if (!veer_llvm_matmul_supports(c->g, c->node, reason, sizeof reason)) fail_msg("not supported: %s", reason);
     if (c->parts && !veer_llvm_matmul_amx_supports(s->llvm, c->g, c->node, reason, sizeof reason))
@@ -186,11 +170,9 @@ static void run_case(suite_t *s, const case_t *c) {
     if (c->kernel.packed) bufs[c->kernel.packed_buf] = (void *)(uintptr_t)c->kernel.packed;
     for (int i = 0; i < RUNS; i++) {
         out[i] = malloc(bytes + 2 * GUARD);
-        memset(out[i], 0xA5, bytes + 2 * GUARD);
-        bufs[operands] = out[i] + GUARD;
+        bufs[operands] = guarded(out[i], bytes);
         run_kernel(s, c, bufs, scratch, (int[RUNS]){1, 3, 5, 7}[i], i == 2, i >= 2);
-        for (int k = 0; k < GUARD; k++)
-            if (out[i][k] != 0xA5 || out[i][GUARD + bytes + (size_t)k] != 0xA5) fail_msg("writes outside the result");
+        expect_guards(out[i], bytes);
     }
     for (int i = 1; i < RUNS; i++) assert_memory_equal(out[0], out[i], bytes + 2 * GUARD);
     bool shared_b = veer_value_type(c->g, veer_node_in(c->g, c->node, 1))->dims[0] == 1;

@@ -6,7 +6,7 @@
  *     typedef struct case_s { ...; veer_graph_t *g; veer_func_t func; veer_node_t node; veer_llvm_kernel_t kernel; }
  * case_t;
  *
- * which then defines run_case, and uses input, constant and run_all. */
+ * which then defines run_case, and uses input, constant and run_all; conv_case.h does so for convolutions. */
 #ifndef VEER_TESTS_SUPPORT_LLVM_SUITE_H
 #define VEER_TESTS_SUPPORT_LLVM_SUITE_H
 
@@ -54,6 +54,38 @@ static inline veer_value_t constant(suite_t *s, case_t *c, veer_builder_t *b, ve
     return veer_const(b, type, kept);
 }
 
+/* A case more, with a graph whose function the builder stands in. */
+static inline case_t *begin_case(suite_t *s, case_t shape, veer_builder_t *out_builder) {
+    assert_true(s->count < MAX_CASES);
+    case_t *c = &s->cases[s->count++];
+    *c = shape;
+    check(veer_graph_create(veer_allocator_system(), &c->g));
+    check(veer_graph_add_func(c->g, "f", &c->func));
+    *out_builder = veer_builder_at_end(c->g, veer_func_body(c->g, c->func));
+    return c;
+}
+
+/* The case's node is what `program` makes of the operands, one node or fused, and the function's result is its. */
+static inline void finish_case(case_t *c, veer_builder_t *b, veer_value_t *in, int count, bool fused,
+                               veer_value_t (*program)(const case_t *c, veer_builder_t *b, const veer_value_t *in)) {
+    if (fused) {
+        c->node = veer_builder_fused(b, "contraction", in, count);
+        check(veer_builder_status(b));
+        veer_region_t body = veer_node_body(c->g, c->node);
+        veer_builder_t inner = veer_builder_at_end(c->g, body);
+        for (int i = 0; i < count; i++) in[i] = veer_region_arg(c->g, body, i);
+        veer_value_t y = program(c, &inner, in);
+        veer_builder_yield(&inner, &y, 1);
+        check(veer_builder_status(&inner));
+        veer_builder_fused_finish(b, c->node);
+    } else
+        c->node = veer_value_def(c->g, program(c, b, in));
+    check(veer_builder_status(b));
+    veer_value_t out = veer_node_out(c->g, c->node, 0);
+    veer_builder_return(b, &out, 1);
+    check(veer_builder_status(b));
+}
+
 static void run_all(suite_t *s) {
     check(veer_llvm_finish(s->llvm));
     for (int i = 0; i < s->count; i++) run_case(s, &s->cases[i]);
@@ -75,6 +107,17 @@ static inline int bind(suite_t *s, const case_t *c, veer_tensor_t in[MAX_IO], vo
         bufs[i] = data ? (void *)(uintptr_t)data : in[veer_value_def_index(c->g, v)].data;
     }
     return args;
+}
+
+/* A result of so many bytes inside of `out`, which has GUARD more on either side. */
+static inline void *guarded(unsigned char *out, size_t bytes) {
+    memset(out, 0xA5, bytes + 2 * GUARD);
+    return out + GUARD;
+}
+
+static inline void expect_guards(const unsigned char *out, size_t bytes) {
+    for (size_t i = 0; i < GUARD; i++)
+        if (out[i] != 0xA5 || out[GUARD + bytes + i] != 0xA5) fail_msg("writes outside the result");
 }
 
 /* The group for this machine and for narrower vectors; gives the number of failures. */
