@@ -8,7 +8,7 @@
  *
  *     attention_match.c: node -> problem     attention.c: cuts, kernels found again
  *     attention_emit.c: o                    attention_grad_emit.c: dq, dk, dv           tile.h: products and moves
- *     attention_amx.c: both where products are done by the matrix unit (amx.h), which pays from some 100 keys on */
+ *     attention_amx.h: both where products are done by the matrix unit (amx.h), which pays from some 100 keys on */
 #ifndef VEER_BACKENDS_LLVM_ATTENTION_H
 #define VEER_BACKENDS_LLVM_ATTENTION_H
 
