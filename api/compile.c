@@ -199,8 +199,8 @@ static veer_status_t export_into(veer_graph_t *g, const char *path, const veer_g
     veer_func_t func;
     VEER_TRY(veer_import_for_options(g, path, options, &func));
     VEER_TRY(veer_status_where(veer_build_gradient(g, func, request, &func), "%s", path));
-    VEER_TRY(veer_run_passes(g, func, "inline,gradient,fold,cse,dce,expand{attention=1},sink-broadcast,fold,cse,dce",
-                             options));
+    VEER_TRY(
+        veer_run_passes(g, func, "inline,gradient,fold,cse,dce,expand{export=1},sink-broadcast,fold,cse,dce", options));
     return veer_onnx_export(g, func, out_path, NULL);
 }
 

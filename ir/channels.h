@@ -1,6 +1,6 @@
-/* Where the channels stand: conv, conv_transpose, pools and group_norm have them behind the batch, [N, C, s...], or,
- * with attribute `channels_last`, at the end, [N, s..., C]. Their rules are written for the first and read the second
- * through these. Rank 2 and more.
+/* Where the channels stand: conv, conv_transpose, pools, group_norm and its gradient have them behind the batch,
+ * [N, C, s...], or, with attribute `channels_last`, at the end, [N, s..., C]. Their rules are written for the first and
+ * read the second through these. Rank 2 and more.
  *
  *     veer_type_t x = veer_channels_first(&c->in[0], last);     // [N, C, s...] either way
  */

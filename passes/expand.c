@@ -63,14 +63,20 @@ static veer_status_t stays_whole(const veer_graph_t *g, veer_node_t n, const vee
     return target->accepts_contraction(g, n, out, reason, sizeof reason);
 }
 
+/* Layers that ONNX (of the opset that is written) has no operator for: spelled out before the export, their pieces are
+ * folded and merged with others. */
+static bool spelled_out_for_export(veer_op_t op) {
+    return op == VEER_OP_ATTENTION || op == VEER_OP_ATTENTION_GRAD || op == VEER_OP_GROUP_NORM_GRAD;
+}
+
 static veer_status_t expand_region(veer_graph_t *g, veer_region_t region, veer_pass_ctx_t *ctx) {
-    bool only_attention = veer_pass_option(ctx, "attention") != 0;
+    bool for_export = veer_pass_option(ctx, "export") != 0;
     VEER_FOR_EACH_NODE(g, region, n) {
         veer_op_t op = veer_node_op(g, n);
         if (op == VEER_OP_LOOP) VEER_TRY(expand_region(g, veer_node_body(g, n), ctx));
         if (!veer_op_has(op, VEER_COMPOSITE) || !veer_op_def(op)->expand) continue;
-        bool whole = only_attention && op != VEER_OP_ATTENTION && op != VEER_OP_ATTENTION_GRAD;
-        if (!only_attention) VEER_TRY(stays_whole(g, n, ctx->target, &whole));
+        bool whole = for_export && !spelled_out_for_export(op);
+        if (!for_export) VEER_TRY(stays_whole(g, n, ctx->target, &whole));
         if (whole) continue;
         VEER_TRY(veer_expand_node(g, n, NULL, 0));
         veer_pass_count(ctx, "expanded");
@@ -79,7 +85,7 @@ static veer_status_t expand_region(veer_graph_t *g, veer_region_t region, veer_p
 }
 
 static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx) {
-    bool wanted = ctx->target || veer_pass_option(ctx, "attention");
+    bool wanted = ctx->target || veer_pass_option(ctx, "export");
     return wanted ? expand_region(g, veer_func_body(g, func), ctx) : veer_ok();
 }
 
@@ -87,4 +93,4 @@ const veer_pass_def_t veer_pass_expand = {
     "expand",
     "spell out composite ops that the target has no kernel for",
     run,
-    {{"attention", 0, "1: attention and its gradient, and nothing else, whatever the target takes"}}};
+    {{"export", 0, "1: attention and the gradients of layers, and nothing else, whatever the target takes"}}};

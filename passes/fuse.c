@@ -82,10 +82,10 @@ static bool is_pointwise(const veer_graph_t *g, veer_node_t n) {
 static int64_t rows_of(const veer_graph_t *g, veer_node_t n) {
     veer_op_t op = veer_node_op(g, n);
     bool reduction = veer_op_has(op, VEER_REDUCTION) && op != VEER_OP_ARG_MAX;
-    bool rowwise = veer_op_has(op, VEER_ROWWISE) || op == VEER_OP_GROUP_NORM;
-    if (!reduction && !rowwise) return 0;
+    bool groups = op == VEER_OP_GROUP_NORM || op == VEER_OP_GROUP_NORM_GRAD, rowwise = veer_op_has(op, VEER_ROWWISE);
+    if (!reduction && !rowwise && !groups) return 0;
     const veer_type_t *x = veer_value_type(g, veer_node_in(g, n, 0));
-    if (op == VEER_OP_GROUP_NORM) return x->dims[0] * veer_node_int(g, n, "groups");
+    if (groups) return x->dims[0] * veer_node_int(g, n, "groups");
     if (rowwise) {
         int64_t axis = veer_node_int(g, n, "axis");
         bool last = op == VEER_OP_LAYER_NORM || op == VEER_OP_RMS_NORM || axis == x->rank - 1;

@@ -68,23 +68,33 @@ static veer_value_t broadcasting(veer_layout_t *l, veer_value_t v, int rank, con
     return veer_layout_in_order(l, v, &own);
 }
 
-static bool elementwise(veer_layout_t *l, veer_node_t n) {
+/* The order that moves the fewest elements, of those that `fits` (NULL: any); where there is a choice, what readers
+ * pull for. False: row-major. */
+static bool cheapest_order(const veer_layout_t *l, veer_node_t n, bool (*fits)(const veer_order_t *),
+                           veer_order_t *out_best) {
     veer_type_t type = veer_layout_type_of(l, veer_node_out(l->g, n, 0));
-    veer_order_t best = veer_order_row_major(&type);
-    int64_t least = cost_of_all(l, n, type.rank, &best);
-    int count = veer_node_in_count(l->g, n);
+    veer_order_t row_major = veer_order_row_major(&type);
+    int64_t least = cost_of_all(l, n, type.rank, &row_major);
     bool found = false;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < veer_node_in_count(l->g, n); i++) {
         veer_value_t v = veer_node_in(l->g, n, i);
         if (!veer_type_same_shape(veer_value_type(l->g, v), &type)) continue;
         for (const veer_form_t *f = l->forms[v.i]; f; f = f->next) {
             int64_t cost = cost_of_all(l, n, type.rank, &f->order);
             bool pulled = !found && cost == least && l->pull[veer_node_out(l->g, n, 0).i] > 0;
-            if (veer_order_is_row_major(&f->order) || (cost >= least && !pulled)) continue;
-            best = f->order, least = cost, found = true;
+            if (veer_order_is_row_major(&f->order) || (fits && !fits(&f->order)) || (cost >= least && !pulled))
+                continue;
+            *out_best = f->order, least = cost, found = true;
         }
     }
-    if (!found) return false;
+    return found;
+}
+
+static bool elementwise(veer_layout_t *l, veer_node_t n) {
+    veer_type_t type = veer_layout_type_of(l, veer_node_out(l->g, n, 0));
+    veer_order_t best;
+    int count = veer_node_in_count(l->g, n);
+    if (!cheapest_order(l, n, NULL, &best)) return false;
     veer_value_t in[VEER_OP_MAX_OPERANDS];
     for (int i = 0; i < count; i++) in[i] = broadcasting(l, veer_node_in(l->g, n, i), type.rank, &best);
     if (!veer_builder_ok(&l->b)) return true;
@@ -311,6 +321,17 @@ static bool group_norm(veer_layout_t *l, veer_node_t n) {
     return gives(l, n, 0, result_of(l, y), &x.order);
 }
 
+/* x and d in the same order. */
+static bool group_norm_grad(veer_layout_t *l, veer_node_t n) {
+    veer_order_t best;
+    if (veer_node_channels_last(l->g, n) || !cheapest_order(l, n, is_channels_last, &best)) return false;
+    veer_value_t in[2];
+    for (int i = 0; i < 2; i++) in[i] = veer_layout_in_order(l, veer_node_in(l->g, n, i), &best);
+    if (!veer_builder_ok(&l->b)) return true;
+    veer_node_t y = build_with(l, n, in, 2, VEER_ATTRS(VEER_INT("channels_last", 1)));
+    return gives(l, n, 0, result_of(l, y), &best);
+}
+
 static bool pool(veer_layout_t *l, veer_node_t n) {
     veer_form_t x;
     bool indices = veer_node_out_count(l->g, n) > 1 && veer_value_use_count(l->g, veer_node_out(l->g, n, 1)) > 0;
@@ -513,6 +534,7 @@ bool veer_layout_rewrite(veer_layout_t *l, veer_node_t n) {
     case VEER_OP_LAYER_NORM:
     case VEER_OP_RMS_NORM: return rows(l, n);
     case VEER_OP_GROUP_NORM: return group_norm(l, n);
+    case VEER_OP_GROUP_NORM_GRAD: return group_norm_grad(l, n);
     case VEER_OP_MAX_POOL:
     case VEER_OP_AVG_POOL: return pool(l, n);
     case VEER_OP_RESIZE: return resize(l, n);

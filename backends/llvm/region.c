@@ -92,11 +92,11 @@ static int mean(veer_fx_region_t *r, int x, int from, int to) {
 }
 
 /* (x - mean) / sqrt(mean((x - mean)^2) + eps) over axes [from, to): two passes, so nothing cancels. */
-static int normalise(veer_fx_region_t *r, int x, int from, int to, double eps, bool centre) {
+static int normalise(veer_fx_region_t *r, int x, int from, int to, double eps, bool centre, int *out_rstd) {
     if (centre) x = binary(r, VEER_OP_SUB, x, mean(r, x, from, to));
     int variance = mean(r, binary(r, VEER_OP_MUL, x, x), from, to);
-    int rstd = unary(r, VEER_OP_RSQRT, binary(r, VEER_OP_ADD, variance, constant(r, type_of(r, x).dtype, eps)));
-    return binary(r, VEER_OP_MUL, x, rstd);
+    *out_rstd = unary(r, VEER_OP_RSQRT, binary(r, VEER_OP_ADD, variance, constant(r, type_of(r, x).dtype, eps)));
+    return binary(r, VEER_OP_MUL, x, *out_rstd);
 }
 
 /* ---- translation of nodes ---- */
@@ -161,8 +161,9 @@ static int scale_and_shift(reader_t *n, int y, int scale, int shift) {
 }
 
 static int read_norm(reader_t *n, bool centre) {
+    int rstd;
     int y = normalise(n->r, n->in[0], (int)int_attr(n, "axis"), n->e.type.rank, veer_node_float(n->g, n->node, "eps"),
-                      centre);
+                      centre, &rstd);
     return scale_and_shift(n, y, has(n, 1) ? n->in[1] : -1, centre && has(n, 2) ? n->in[2] : -1);
 }
 
@@ -174,26 +175,41 @@ static int exchange_middle(veer_fx_region_t *r, int x) {
     return append(r, (veer_fx_expr_t){.kind = VEER_FX_TRANSPOSE, .type = t, .p = {0, 2, 1, 3}}, &x, 1);
 }
 
-/* x [N, ..., C] as [N, groups, S, C/groups] */
-static int read_group_norm_last(reader_t *n) {
+/* x [N, C, ...] as [N, groups, C/groups, S], with channels last [N, ..., C] as [N, groups, S, C/groups]: axes 2 and 3
+ * are a group's. */
+static int in_groups(reader_t *n, int x) {
     veer_type_t t = n->e.type;
-    int64_t groups = int_attr(n, "groups"), channels = t.dims[t.rank - 1] / groups;
-    int64_t dims[] = {t.dims[0], veer_type_count_range(&t, 1, t.rank - 1), groups, channels};
-    int x = exchange_middle(n->r, reshape(n->r, n->in[0], 4, dims));
-    int y = exchange_middle(n->r, normalise(n->r, x, 2, 4, veer_node_float(n->g, n->node, "eps"), true));
-    return scale_and_shift(n, reshape(n->r, y, t.rank, t.dims), has(n, 1) ? n->in[1] : -1, has(n, 2) ? n->in[2] : -1);
+    bool last = int_attr(n, "channels_last") != 0;
+    int64_t groups = int_attr(n, "groups"), channels = t.dims[last ? t.rank - 1 : 1] / groups;
+    int64_t space = veer_type_count_range(&t, last ? 1 : 2, last ? t.rank - 1 : t.rank);
+    if (last) return exchange_middle(n->r, reshape(n->r, x, 4, (int64_t[]){t.dims[0], space, groups, channels}));
+    return reshape(n->r, x, 4, (int64_t[]){t.dims[0], groups, channels, space});
 }
 
-/* x [N, C, ...] as [N, groups, C/groups, S] */
+static int from_groups(reader_t *n, int y) {
+    if (int_attr(n, "channels_last")) y = exchange_middle(n->r, y);
+    return reshape(n->r, y, n->e.type.rank, n->e.type.dims);
+}
+
+static int normalise_groups(reader_t *n, int *out_rstd) {
+    return normalise(n->r, in_groups(n, n->in[0]), 2, 4, veer_node_float(n->g, n->node, "eps"), true, out_rstd);
+}
+
 static int read_group_norm(reader_t *n) {
-    veer_type_t t = n->e.type;
-    if (int_attr(n, "channels_last")) return read_group_norm_last(n);
-    int64_t groups = int_attr(n, "groups"), channels = t.dims[1] / groups, space = veer_type_count_range(&t, 2, t.rank);
-    int64_t dims[] = {t.dims[0], groups, channels, space}, per_channel[] = {groups, channels, 1};
-    int y = normalise(n->r, reshape(n->r, n->in[0], 4, dims), 2, 4, veer_node_float(n->g, n->node, "eps"), true);
-    int scale = has(n, 1) ? reshape(n->r, n->in[1], 3, per_channel) : -1;
-    int shift = has(n, 2) ? reshape(n->r, n->in[2], 3, per_channel) : -1;
-    return reshape(n->r, scale_and_shift(n, y, scale, shift), t.rank, t.dims);
+    int rstd, y = normalise_groups(n, &rstd), scale = has(n, 1) ? n->in[1] : -1, shift = has(n, 2) ? n->in[2] : -1;
+    if (int_attr(n, "channels_last")) return scale_and_shift(n, from_groups(n, y), scale, shift);
+    veer_type_t t = type_of(n->r, y);
+    if (scale >= 0) scale = reshape(n->r, scale, 3, (int64_t[]){t.dims[1], t.dims[2], 1});
+    if (shift >= 0) shift = reshape(n->r, shift, 3, (int64_t[]){t.dims[1], t.dims[2], 1});
+    return from_groups(n, scale_and_shift(n, y, scale, shift));
+}
+
+/* dx = rstd * (d - mean(d) - xhat * mean(d * xhat)) */
+static int read_group_norm_grad(reader_t *n) {
+    int rstd, xhat = normalise_groups(n, &rstd), d = in_groups(n, n->in[1]);
+    int along = binary(n->r, VEER_OP_MUL, xhat, mean(n->r, binary(n->r, VEER_OP_MUL, d, xhat), 2, 4));
+    int rest = binary(n->r, VEER_OP_SUB, d, mean(n->r, d, 2, 4));
+    return from_groups(n, binary(n->r, VEER_OP_MUL, rstd, binary(n->r, VEER_OP_SUB, rest, along)));
 }
 
 /* x^c for the exponents that models use. */
@@ -284,6 +300,7 @@ static int read_op(reader_t *n) {
     case VEER_OP_LAYER_NORM: return read_norm(n, true);
     case VEER_OP_RMS_NORM: return read_norm(n, false);
     case VEER_OP_GROUP_NORM: return read_group_norm(n);
+    case VEER_OP_GROUP_NORM_GRAD: return read_group_norm_grad(n);
     case VEER_OP_POW: return read_pow(n);
     case VEER_OP_NOISE: n->e.kind = VEER_FX_NOISE, n->e.i = int_attr(n, "stream"); return append(n->r, n->e, n->in, 3);
     default:
@@ -309,7 +326,8 @@ static bool check_dtypes(reader_t *n) {
         return veer_fx_decline(n->r, "%s gives %s", name, veer_dtype_name(n->e.type.dtype));
     veer_dtype_t d = n->in_count && n->in[0] >= 0 ? type_of(n->r, n->in[0]).dtype : n->e.type.dtype;
     veer_dtype_t d1 = n->in_count > 1 && n->in[1] >= 0 ? type_of(n->r, n->in[1]).dtype : d;
-    bool rows = veer_op_has(n->e.op, VEER_ROWWISE) || n->e.op == VEER_OP_GROUP_NORM;
+    bool rows =
+        veer_op_has(n->e.op, VEER_ROWWISE) || n->e.op == VEER_OP_GROUP_NORM || n->e.op == VEER_OP_GROUP_NORM_GRAD;
     if (rows && d != VEER_DTYPE_F32) return veer_fx_decline(n->r, "%s of %s", name, veer_dtype_name(d));
     if (veer_op_has(n->e.op, VEER_ELEMENTWISE) && !veer_fx_has(n->e.op, d, d1))
         return veer_fx_decline(n->r, "no kernel for %s of %s", name, veer_dtype_name(d));

@@ -1,4 +1,4 @@
-/* layer_norm, rms_norm, group_norm */
+/* layer_norm, rms_norm, group_norm and its gradient */
 #include "backends/reference/block.h"
 #include "ir/channels.h"
 
@@ -64,20 +64,59 @@ veer_kernel_result_t veer_reference_rms_norm(veer_reference_call_t *c) {
 
 /* x: [N, C, size] or [N, size, C]; a group is C / groups channels of one sample: one row of neighbours, or one at each
  * position. */
-veer_kernel_result_t veer_reference_group_norm(veer_reference_call_t *c) {
+typedef struct grouping_s {
+    int64_t count, groups, channels, size; /* `count`: of groups in all samples */
+    bool last;
+} grouping_t;
+
+static grouping_t grouping_of(const veer_reference_call_t *c) {
     bool last = veer_call_int(c, "channels_last") != 0;
     veer_type_t t = veer_channels_first(&c->in[0].type, last);
-    int64_t channels = t.dims[1], size = veer_type_count_range(&t, 2, t.rank), groups = veer_call_int(c, "groups");
-    int64_t each = channels / groups;
-    for (int64_t r = 0; r < t.dims[0] * groups; r++) {
-        group_t g = {r * each * size, 1, 0, each * size};
-        if (last) g = (group_t){r / groups * channels * size + r % groups * each, size, channels, each};
+    int64_t groups = veer_call_int(c, "groups");
+    return (grouping_t){t.dims[0] * groups, groups, t.dims[1], veer_type_count_range(&t, 2, t.rank), last};
+}
+
+static group_t group_at(const grouping_t *all, int64_t r) {
+    int64_t each = all->channels / all->groups, size = all->size;
+    if (!all->last) return (group_t){r * each * size, 1, 0, each * size};
+    return (group_t){r / all->groups * all->channels * size + r % all->groups * each, size, all->channels, each};
+}
+
+veer_kernel_result_t veer_reference_group_norm(veer_reference_call_t *c) {
+    grouping_t all = grouping_of(c);
+    for (int64_t r = 0; r < all.count; r++) {
+        group_t g = group_at(&all, r);
         moments_t m = moments_of(&c->in[0], g, veer_call_float(c, "eps"), true);
         for (int64_t row = 0; row < g.rows; row++)
             for (int64_t i = 0; i < g.length; i++) {
-                int64_t channel = r % groups * each + (last ? i : i / size);
+                int64_t channel = r % all.groups * (all.channels / all.groups) + (all.last ? i : i / all.size);
                 store_normalised(c, g.first + row * g.stride + i, m, channel, channel);
             }
+    }
+    return VEER_KERNEL_OK;
+}
+
+/* dx = rstd * (d - mean(d) - xhat * mean(d * xhat)) over a group */
+static void store_gradient(const veer_reference_call_t *c, group_t g, moments_t m) {
+    double sum = 0, along = 0, n = (double)g.rows * (double)g.length;
+    for (int64_t r = 0; r < g.rows; r++)
+        for (int64_t i = g.first + r * g.stride, end = i + g.length; i < end; i++) {
+            double d = veer_load_double(&c->in[1], i);
+            sum += d, along += d * (veer_load_double(&c->in[0], i) - m.mean) * m.rstd;
+        }
+    for (int64_t r = 0; r < g.rows; r++)
+        for (int64_t i = g.first + r * g.stride, end = i + g.length; i < end; i++) {
+            double xhat = (veer_load_double(&c->in[0], i) - m.mean) * m.rstd;
+            double rest = veer_load_double(&c->in[1], i) - sum / n;
+            veer_store_double(&c->out[0], i, m.rstd * (rest - xhat * (along / n)));
+        }
+}
+
+veer_kernel_result_t veer_reference_group_norm_grad(veer_reference_call_t *c) {
+    grouping_t all = grouping_of(c);
+    for (int64_t r = 0; r < all.count; r++) {
+        group_t g = group_at(&all, r);
+        store_gradient(c, g, moments_of(&c->in[0], g, veer_call_float(c, "eps"), true));
     }
     return VEER_KERNEL_OK;
 }

@@ -1,5 +1,6 @@
-/* layer_norm, rms_norm and group_norm: y = xhat * scale + bias, with xhat = (x - mean(x)) * rstd over a group of
- * elements, rstd = (mean((x - mean(x))^2) + eps)^(-1/2); rms_norm leaves the mean out. */
+/* layer_norm, rms_norm and group_norm (and its gradient as one node): y = xhat * scale + bias, with xhat = (x -
+ * mean(x)) * rstd over a group of elements, rstd = (mean((x - mean(x))^2) + eps)^(-1/2); rms_norm leaves the mean out.
+ */
 #include "ir/channels.h"
 #include "ir/ops/common.h"
 
@@ -108,24 +109,41 @@ static veer_status_t rms_norm_expand(veer_builder_t *b, veer_expand_t *e) {
 /* ---- group_norm: x [N, C, ...] as [N, groups, C / groups * ...], or [N, ..., C] as [N, ..., groups, C / groups] ----
  */
 
-static veer_status_t infer_group_norm(veer_infer_t *c) {
-    static const char *const names[] = {"x", "scale", "bias"};
+/* x and the groups; gives x with its channels first. */
+static veer_status_t check_groups(const veer_infer_t *c, veer_type_t *out_first) {
     char text[VEER_TYPE_TEXT_BYTES];
     int64_t groups = veer_infer_int(c, "groups");
     if (c->in[0].rank < 2)
         return veer_error(VEER_ERR_UNSUPPORTED, "input %s has rank %d, expected at least 2",
                           veer_type_text(&c->in[0], text), c->in[0].rank);
-    const veer_type_t first = veer_channels_first(&c->in[0], veer_infer_int(c, "channels_last") != 0), *x = &first;
-    if (groups < 1 || x->dims[1] % groups)
+    *out_first = veer_channels_first(&c->in[0], veer_infer_int(c, "channels_last") != 0);
+    if (groups < 1 || out_first->dims[1] % groups)
         return veer_error(VEER_ERR_UNSUPPORTED, "groups is %lld, expected a divisor of the %lld channels",
-                          (long long)groups, (long long)x->dims[1]);
-    VEER_TRY(infer_eps(c));
+                          (long long)groups, (long long)out_first->dims[1]);
+    return infer_eps(c);
+}
+
+static veer_status_t infer_group_norm(veer_infer_t *c) {
+    static const char *const names[] = {"x", "scale", "bias"};
+    char text[VEER_TYPE_TEXT_BYTES];
+    veer_type_t x;
+    VEER_TRY(check_groups(c, &x));
     for (int i = 1; i < c->in_count && i < 3; i++) {
         if (!c->in[i].dtype) continue;
-        if (c->in[i].dtype != x->dtype || c->in[i].rank != 1 || c->in[i].dims[0] != x->dims[1])
+        if (c->in[i].dtype != x.dtype || c->in[i].rank != 1 || c->in[i].dims[0] != x.dims[1])
             return veer_error(VEER_ERR_UNSUPPORTED, "%s is %s, expected %s[%lld]", names[i],
-                              veer_type_text(&c->in[i], text), veer_dtype_name(x->dtype), (long long)x->dims[1]);
+                              veer_type_text(&c->in[i], text), veer_dtype_name(x.dtype), (long long)x.dims[1]);
     }
+    return veer_infer_same(c);
+}
+
+static veer_status_t infer_group_norm_grad(veer_infer_t *c) {
+    char got[VEER_TYPE_TEXT_BYTES], want[VEER_TYPE_TEXT_BYTES];
+    veer_type_t x;
+    VEER_TRY(check_groups(c, &x));
+    if (!veer_type_equal(&c->in[1], &c->in[0]))
+        return veer_error(VEER_ERR_UNSUPPORTED, "d is %s, expected %s as x is", veer_type_text(&c->in[1], got),
+                          veer_type_text(&c->in[0], want));
     return veer_infer_same(c);
 }
 
@@ -168,21 +186,37 @@ static veer_value_t sum_to_channels(veer_builder_t *b, veer_value_t x, int rank,
     return veer_reduce(b, VEER_OP_REDUCE_SUM, x, axes, rank - 1, false);
 }
 
+/* dx is one node, of d = dy * scale. */
+static veer_value_t grad_node(veer_builder_t *b, const veer_grad_t *g, veer_value_t d) {
+    veer_named_attr_t attrs[] = {VEER_INT("groups", veer_node_int(g->graph, g->node, "groups")),
+                                 VEER_FLOAT("eps", veer_node_float(g->graph, g->node, "eps")),
+                                 VEER_INT("channels_last", veer_node_channels_last(g->graph, g->node)),
+                                 {0}};
+    return veer_build(b, VEER_OP_GROUP_NORM_GRAD, VEER_IN(g->in[0], d), attrs);
+}
+
 static veer_status_t group_norm_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_value_t dy = g->d_out[0];
     veer_type_t type = *veer_builder_type(b, g->in[0]);
     groups_t groups = groups_of(g->graph, g->node);
     bool has_scale = present(g->in, g->in_count, 1), has_bias = present(g->in, g->in_count, 2);
-    rows_t r = rows_of_groups(groups);
-    if (g->need[0] || (has_scale && g->need[1]))
+    if (g->need[0])
+        g->d_in[0] = grad_node(b, g, has_scale ? veer_mul(b, dy, per_channel(b, g->in[1], type.rank, groups)) : dy);
+    if (has_scale && g->need[1]) {
+        rows_t r = rows_of_groups(groups);
         normalise(b, &r, grouped(b, g->in[0], groups), veer_node_float(g->graph, g->node, "eps"));
-    if (g->need[0]) {
-        veer_value_t d = has_scale ? veer_mul(b, dy, per_channel(b, g->in[1], type.rank, groups)) : dy;
-        g->d_in[0] = veer_reshape_like(b, normalise_grad(b, &r, grouped(b, d, groups)), &type);
-    }
-    if (has_scale && g->need[1])
         g->d_in[1] = sum_to_channels(b, veer_mul(b, dy, veer_reshape_like(b, r.xhat, &type)), type.rank, groups);
+    }
     if (has_bias && g->need[2]) g->d_in[2] = sum_to_channels(b, dy, type.rank, groups);
+    return veer_builder_status(b);
+}
+
+static veer_status_t group_norm_grad_expand(veer_builder_t *b, veer_expand_t *e) {
+    veer_type_t type = *veer_builder_type(b, e->in[0]);
+    groups_t groups = groups_of(e->graph, e->node);
+    rows_t r = rows_of_groups(groups);
+    normalise(b, &r, grouped(b, e->in[0], groups), veer_node_float(e->graph, e->node, "eps"));
+    e->out[0] = veer_reshape_like(b, normalise_grad(b, &r, grouped(b, e->in[1], groups)), &type);
     return veer_builder_status(b);
 }
 
@@ -250,4 +284,22 @@ const veer_op_def_t veer_op_group_norm = {
     .grad = group_norm_grad,
     .expand = group_norm_expand,
     .tol_f32 = NORM_TOLERANCE,
+};
+
+const veer_op_def_t veer_op_group_norm_grad = {
+    .name = "group_norm_grad",
+    .doc = "The gradient by x of sum(d * group_norm(x)) without scale and bias (d is dy * scale): with mean and rstd = "
+           "1 / sqrt(variance + eps) of each sample's groups and xhat = (x - mean) * rstd, "
+           "rstd * (d - mean(d) - xhat * mean(d * xhat)); x and d [N, C, ...], with channels_last [N, ..., C].",
+    .in = {{"x", VEER_FLOAT_ONLY, false, false}, {"d", VEER_FLOAT_ONLY, false, false}},
+    .out = {{"dx", VEER_FLOAT_ONLY, false, false}},
+    .attrs = {{.name = "groups", .kind = VEER_ATTR_INT, .required = true, .doc = "that of the group_norm"},
+              EPS_ATTR,
+              VEER_CHANNELS_LAST_ATTR},
+    .traits = VEER_PURE | VEER_COMPOSITE,
+    .infer = infer_group_norm_grad,
+    .grad = veer_grad_by_expansion,
+    .expand = group_norm_grad_expand,
+    /* as the norms, but differences of three terms of size 1 to 3, times rstd of size 2 */
+    .tol_f32 = {.abs = 2e-5, .rel = 1e-5},
 };

@@ -107,10 +107,16 @@ static bool check_case(const op_case_t *c) {
     return good;
 }
 
+/* What is differentiated by its expansion is in test_grad_ops.c. */
+static bool has_rule(const op_case_t *c) {
+    return veer_op_def(c->op)->grad != veer_grad_by_expansion;
+}
+
 static void test_against_differences(void **state) {
     (void)state;
     int bad = 0;
-    for (int i = 0; i < CONTRACTION_CASES; i++) bad += !check_case(&contraction_cases[i]);
+    for (int i = 0; i < CONTRACTION_CASES; i++)
+        if (has_rule(&contraction_cases[i])) bad += !check_case(&contraction_cases[i]);
     assert_int_equal(bad, 0);
 }
 
@@ -119,6 +125,7 @@ static void test_only_what_is_needed(void **state) {
     (void)state;
     for (int i = 0; i < CONTRACTION_CASES; i++) {
         const op_case_t *c = &contraction_cases[i];
+        if (!has_rule(c)) continue;
         veer_graph_t *g;
         veer_func_t f;
         veer_builder_t b;

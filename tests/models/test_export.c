@@ -190,7 +190,7 @@ static void test_unsupported(void **state) {
 /* Channels last: standard operators between transposes, the norm spelled out. */
 static void test_channels_last(void **state) {
     (void)state;
-    enum { COUNT = 5 };
+    enum { COUNT = 6 };
     veer_graph_t *g = new_graph(), *again = new_graph();
     veer_func_t func;
     veer_value_t x, y[COUNT];
@@ -218,6 +218,8 @@ static void test_channels_last(void **state) {
     y[3] = veer_build(&b, VEER_OP_AVG_POOL, VEER_IN(x), window);
     y[4] =
         veer_build(&b, VEER_OP_GROUP_NORM, VEER_IN(x), VEER_ATTRS(VEER_INT("groups", 3), VEER_INT("channels_last", 1)));
+    y[5] = veer_build(&b, VEER_OP_GROUP_NORM_GRAD, VEER_IN(x, y[4]),
+                      VEER_ATTRS(VEER_INT("groups", 2), VEER_INT("channels_last", 1)));
     veer_builder_return(&b, y, COUNT);
     assert_ok(veer_builder_status(&b));
     assert_ok(veer_onnx_export(g, func, temp_path("model.onnx"), NULL));

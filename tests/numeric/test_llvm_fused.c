@@ -590,6 +590,56 @@ static void groups_in_lanes_backward(void **state) {
     run_all(s);
 }
 
+/* The gradient as one node, alone: both layouts, groups of one channel, of all, of a number that no register has. */
+static void norm_gradients(void **state) {
+    suite_t *s = *state;
+    static const int64_t shapes[][5] = {/* N, H, W, C, groups */
+                                        {2, 5, 7, 6, 2},   {1, 8, 8, 32, 32}, {3, 2, 1, 12, 12}, {2, 16, 3, 8, 1},
+                                        {1, 33, 1, 64, 2}, {1, 9, 5, 21, 7},  {2, 4, 4, 13, 13}, {2, 1, 3, 90, 6}};
+    for (int i = 0; i < 16; i++) {
+        const int64_t *d = shapes[i % 8];
+        bool last = i >= 8;
+        char name[NAME_BYTES];
+        snprintf(name, sizeof name, "group_norm_grad %d", i);
+        veer_builder_t b = begin(s, name, 5e-5, 2e-5);
+        veer_type_t t = last ? VEER_TYPE(VEER_DTYPE_F32, d[0], d[1], d[2], d[3])
+                             : VEER_TYPE(VEER_DTYPE_F32, d[0], d[3], d[1], d[2]);
+        veer_value_t in[] = {arg(s, t), arg(s, t)};
+        veer_named_attr_t attrs[] = {
+            VEER_INT("groups", d[4]), VEER_FLOAT("eps", 1e-3), VEER_INT("channels_last", last), {0}};
+        finish_value(s, &b, veer_build(&b, VEER_OP_GROUP_NORM_GRAD, in, 2, attrs));
+    }
+    run_all(s);
+}
+
+/* d loss/dx of silu(scale * group_norm(x)) + x as the gradient pass gives it: the forward norm and the gradient's node
+ * in one kernel. */
+static veer_value_t group_norm_silu_gradient(veer_builder_t *k, const veer_value_t *in, int64_t groups, bool last) {
+    veer_named_attr_t attrs[] = {
+        VEER_INT("groups", groups), VEER_FLOAT("eps", 1e-5), VEER_INT("channels_last", last), {0}};
+    veer_value_t h = veer_mul(k, veer_build(k, VEER_OP_GROUP_NORM, in, 1, attrs), in[2]), sig = veer_sigmoid(k, h);
+    veer_value_t slope = veer_mul(k, sig, veer_add_c(k, veer_mul(k, h, veer_rsub_c(k, sig, 1)), 1));
+    veer_value_t d = veer_mul(k, veer_mul(k, in[1], slope), in[2]);
+    return veer_add(k, veer_build(k, VEER_OP_GROUP_NORM_GRAD, VEER_IN(in[0], d), attrs), in[1]);
+}
+
+static void norm_gradients_in_clusters(void **state) {
+    suite_t *s = *state;
+    for (int i = 0; i < 2 * GROUPED_COUNT; i++) {
+        const int64_t *d = GROUPED[i % GROUPED_COUNT];
+        bool last = i < GROUPED_COUNT;
+        veer_builder_t b = begin(s, "group_norm and silu, backward by one node", 5e-5, 2e-5);
+        veer_type_t t = last ? VEER_TYPE(VEER_DTYPE_F32, d[0], d[1], d[2], d[3])
+                             : VEER_TYPE(VEER_DTYPE_F32, d[0], d[3], d[1], d[2]);
+        veer_type_t scale = last ? VEER_TYPE(VEER_DTYPE_F32, d[3]) : VEER_TYPE(VEER_DTYPE_F32, d[3], 1, 1);
+        veer_value_t in[] = {arg(s, t), arg(s, t), arg(s, scale)};
+        fused_t f = begin_fused(s, &b, in, 3);
+        veer_value_t dx = group_norm_silu_gradient(&f.body, f.in, d[4], last);
+        finish_fused(s, &b, &f, &dx, 1);
+    }
+    run_all(s);
+}
+
 /* What a transformer and a U-Net give the fuse pass. */
 static void row_regions(void **state) {
     suite_t *s = *state;
@@ -1075,6 +1125,8 @@ int main(void) {
         T(norms_with_channels_last),
         T(groups_in_lanes),
         T(groups_in_lanes_backward),
+        T(norm_gradients),
+        T(norm_gradients_in_clusters),
         T(row_regions),
         T(moves),
         T(gathers),

@@ -118,6 +118,7 @@ static void build_channels_last(veer_builder_t *b, const op_case_t *c, const vee
     attrs[count] = VEER_INT("channels_last", 1);
     memcpy(operands, in, sizeof operands);
     operands[0] = veer_to_channels_last(b, in[0], true);
+    if (c->op == VEER_OP_GROUP_NORM_GRAD) operands[1] = veer_to_channels_last(b, in[1], true);
     *out_y = veer_to_channels_first(b, veer_build(b, c->op, operands, op_case_operands(c), attrs), true);
 }
 
@@ -137,8 +138,9 @@ static void check_channels_last(const op_case_t *c) {
     int arg_count = op_case_args(c, args);
     op_case_ok(veer_reference_eval(g, f, args, arg_count, *heap(), out, 2), c->name);
     assert_true(veer_type_equal(&out[0].type, &out[1].type));
+    bool is_norm = c->op == VEER_OP_GROUP_NORM || c->op == VEER_OP_GROUP_NORM_GRAD;
     for (int64_t i = 0; i < veer_type_count(&out[0].type); i++)
-        compare(c, "channels last", &out[1], i, element(&out[0], i), c->op == VEER_OP_GROUP_NORM ? 1e-12 : 0);
+        compare(c, "channels last", &out[1], i, element(&out[0], i), is_norm ? 1e-12 : 0);
     op_case_free(args, arg_count), op_case_free(out, 2);
     veer_graph_destroy(g);
 }
@@ -366,6 +368,12 @@ static const refusal_t refusals[] = {
     {{.op = VEER_OP_GROUP_NORM, .in = {SHAPE(2, 3, 4)}, .attrs = ATTRS(INT("groups", 2))},
      "groups is 2, expected a divisor of the 3 channels"},
     {{.op = VEER_OP_GROUP_NORM, .in = {SHAPE(2, 4, 3)}, .attrs = ATTRS(INT("groups", 2), INT("channels_last", 1))},
+     "groups is 2, expected a divisor of the 3 channels"},
+    {{.op = VEER_OP_GROUP_NORM_GRAD, .in = {SHAPE(2, 4, 3), SHAPE(2, 3, 4)}, .attrs = ATTRS(INT("groups", 2))},
+     "d is f64[2,3,4], expected f64[2,4,3] as x is"},
+    {{.op = VEER_OP_GROUP_NORM_GRAD,
+      .in = {SHAPE(2, 4, 3), SHAPE(2, 4, 3)},
+      .attrs = ATTRS(INT("groups", 2), INT("channels_last", 1))},
      "groups is 2, expected a divisor of the 3 channels"},
     {{.op = VEER_OP_CONV,
       .in = {SHAPE(1, 2, 5), SHAPE(1, 2, 2)},
