@@ -24,7 +24,7 @@ static const char IMPORTED[] =
     "recognize-group-norm,recognize-attention,dce,raise-slice,dce";
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
                                 "transpose-matmul,hoist,cse,dce,"
-                                "fuse-attention,fuse-contraction,fuse,dce"; /* then interleave: see veer_fit_budget */
+                                "fuse-attention,fuse-contraction,split-norm,fuse,dce"; /* then interleave: see veer_fit_budget */
 static const char PLAIN[] = "inline,gradient,dce";
 
 #if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN

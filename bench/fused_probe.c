@@ -90,6 +90,19 @@ static void group_norm_silu(probe_t *p, const char *name, veer_type_t t, bool ch
     end(p, finish_fused(p, fused, &k, veer_silu(&k, y)));
 }
 
+/* What passes/split_norm.c leaves behind the statistics. */
+static void normalise_silu(probe_t *p, const char *name, veer_type_t t) {
+    begin(p, name);
+    veer_type_t of_sample = f32(t.dims[0], 1, 1, t.dims[3]);
+    veer_value_t in[] = {arg(p, t), arg(p, of_sample), arg(p, of_sample), arg(p, VEER_TYPE(VEER_DTYPE_F32, t.dims[3]))};
+    veer_node_t fused = veer_builder_fused(&p->b, "", in, 4);
+    veer_region_t region = veer_node_body(p->g, fused);
+    veer_builder_t k = veer_builder_at_end(p->g, region);
+    for (int i = 0; i < 4; i++) in[i] = veer_region_arg(p->g, region, i);
+    veer_value_t y = veer_add(&k, veer_mul(&k, veer_sub(&k, in[0], in[1]), in[2]), in[3]);
+    end(p, finish_fused(p, fused, &k, veer_silu(&k, y)));
+}
+
 static int make_probes(probe_t *p) {
     int n = 0;
     probe_t *q = begin(&p[n++], "add, 16 MB");
@@ -122,6 +135,8 @@ static int make_probes(probe_t *p) {
     group_norm_silu(&p[n++], "channels last [1,32,32,384]", f32(1, 32, 32, 384), true);
     group_norm_silu(&p[n++], "channels last [1,8,8,576]", f32(1, 8, 8, 576), true);
     group_norm_silu(&p[n++], "channels last [16,8,8,64]", f32(16, 8, 8, 64), true);
+    normalise_silu(&p[n++], "normalise+silu [1,64,64,64]", f32(1, 64, 64, 64));
+    normalise_silu(&p[n++], "normalise+silu [1,64,64,192]", f32(1, 64, 64, 192));
     q = begin(&p[n++], "sum over [2,3] of [4,256,32,32]");
     end(q, veer_reduce(&q->b, VEER_OP_REDUCE_SUM, arg(q, f32(4, 256, 32, 32)), (int64_t[]){2, 3}, 2, false));
     q = begin(&p[n++], "sum over 0 of [4096,256]");

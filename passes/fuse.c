@@ -12,9 +12,11 @@
  * reader (a broadcast operand) joins only where computing it again for every element is cheap; a scalar always may.
  * 3. Reductions of one cluster run along the same rows: what they keep must agree in number. Which axes they reduce is
  * the target's to judge. What they give is computed once per row.
- * 4. Movement that the kernel's index arithmetic hides (reshape, broadcast, slice, a transpose that keeps the last
+ * 4. A root that is a reduction takes along others of the same axes of what a member reads (the two means of a norm's
+ * gradient), so that it is swept once.
+ * 5. Movement that the kernel's index arithmetic hides (reshape, broadcast, slice, a transpose that keeps the last
  * axis) may join, but is never the root.
- * 5. The target has the last word. A node that it declines alone joins nothing. Where it declines a cluster, smaller
+ * 6. The target has the last word. A node that it declines alone joins nothing. Where it declines a cluster, smaller
  * ones are tried: without movement, then with half as many members, and so on. What all declined candidates of a
  * function may cost is limited (MOST_DECLINED), so that compile time does not depend on how picky a target is.
  */
@@ -211,6 +213,29 @@ static bool try_join(cluster_t *c, veer_node_t n) {
     return false;
 }
 
+static bool is_reduction(const veer_graph_t *g, veer_node_t n) {
+    return veer_op_has(veer_node_op(g, n), VEER_REDUCTION) && rows_of(g, n) > 0;
+}
+
+static bool reduce_alike(const veer_graph_t *g, veer_node_t a, veer_node_t b) {
+    int count_a, count_b;
+    const int64_t *of_a = veer_node_ints(g, a, "axes", &count_a), *of_b = veer_node_ints(g, b, "axes", &count_b);
+    const veer_type_t *x = veer_value_type(g, veer_node_in(g, a, 0)), *y = veer_value_type(g, veer_node_in(g, b, 0));
+    return count_a == count_b && !memcmp(of_a, of_b, (size_t)count_a * sizeof *of_a) && x->rank == y->rank &&
+           !memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims);
+}
+
+/* Rule 4, for what a member reads. */
+static bool join_siblings(cluster_t *c, veer_value_t v) {
+    bool grown = false;
+    for (int i = 0; i < veer_value_use_count(c->g, v); i++) {
+        veer_node_t n = veer_value_use(c->g, v, i, NULL);
+        if (!is_reduction(c->g, n) || veer_node_region(c->g, n).i != veer_node_region(c->g, c->root).i) continue;
+        if (reduce_alike(c->g, n, c->root) && veer_node_before(c->g, n, c->root)) grown |= try_join(c, n);
+    }
+    return grown;
+}
+
 static void grow(cluster_t *c) {
     /* Members are visited in the order they joined; a pass that adds nobody ends it, because a producer may have been
      * refused only until its other readers joined. */
@@ -220,6 +245,7 @@ static void grow(cluster_t *c) {
             for (int i = 0; i < veer_node_in_count(c->g, c->members[k]); i++) {
                 veer_value_t v = veer_node_in(c->g, c->members[k], i);
                 if (v.i) grown |= try_join(c, veer_value_def(c->g, v));
+                if (v.i && is_reduction(c->g, c->root)) grown |= join_siblings(c, v);
             }
     }
 }

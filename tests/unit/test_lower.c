@@ -342,11 +342,11 @@ static veer_status_t compile_with(failing_allocator_t *f, uint64_t seed) {
     veer_func_t func;
     veer_plan_t *plan = NULL;
     veer_exec_t *exec = NULL;
-    veer_compile_options_t options = {.backend = "reference",
-                                      .passes =
-                                          "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,"
-                                          "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,fuse,dce,"
-                                          "interleave"};
+    veer_compile_options_t options = {
+        .backend = "reference",
+        .passes = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,"
+                  "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,split-norm{min_bytes=0},"
+                  "fuse,dce,interleave"};
     VEER_TRY(veer_graph_create(failing_allocator(f), &g));
     veer_status_t status = random_program(g, seed, &func);
     if (!status) status = veer_compile_func(g, func, &options, failing_allocator(f), &plan);

@@ -1,0 +1,263 @@
+/* split-norm -- large norms over channels that stand last: the statistics by blocks of positions, then the rest.
+ *
+ *     %y = group_norm %x, %scale, %bias {groups = 32, channels_last = 1}       %x: f32[1,64,64,128]
+ * =>
+ *     %m, %q = fused "cluster" (%x) {...}         // of each block of positions and channel: the mean, and that of
+ *                                                 // (x - mean)^2: f32[1,32,1,128] each
+ *     %mean, %rstd = fused "cluster" (%m, %q)     // of the whole group, for each channel: f32[1,1,1,128]
+ *     %y = (%x - %mean) * %rstd * %scale + %bias  // elementwise
+ *
+ *     %dx = group_norm_grad %x, %d {...}
+ * =>
+ *     %xhat = (%x - %mean) * %rstd                // as above, computed once for both
+ *     %e, %p = of each block and channel the means of %d and %d * %xhat
+ *     %s, %t = fused "cluster" (%e, %p)           // of the whole group, for each channel
+ *     %dx = %rstd * (%d - %s - %xhat * %t)        // elementwise
+ *
+ * As one kernel a norm's work items are groups of channels. The convolution before it wrote by positions, and the one
+ * behind it reads so: each thread gets most of its lines, a few channels of each position, out of another's cache, and
+ * writes into lines that another holds. By positions a thread finds what it wrote itself, and reads whole lines one
+ * after the other. What follows is elementwise, and may join what stands behind it.
+ *
+ * With B blocks of as many positions each, of means m_b and variances q_b:
+ *     mean = sum(m_b) / B,   variance = sum(q_b) / B + sum((m_b - mean)^2) / B
+ * No difference of large sums occurs: it is as exact as two passes.
+ *
+ * Rules:
+ *  1. Only where a sample is large: three kernels cost two more meetings of the threads, and small samples are done by
+ *     one thread each anyway (option min_bytes).
+ *  2. Blocks follow from the shape alone, so that results do not depend on the number of threads.
+ *  3. What takes the blocks' numbers together is a kernel from the start: the fuse pass must not join it with what
+ *     stands before or behind it. */
+#include "ir/base/integers.h"
+#include "ir/builder.h"
+#include "ir/channels.h"
+#include "passes/fuse.h"
+#include "passes/pass.h"
+
+typedef struct norm_s {
+    veer_node_t node;
+    veer_value_t x;
+    veer_type_t type;                         /* of x */
+    int64_t samples, space, channels, groups; /* x is [samples, space, channels] */
+    int64_t blocks;                           /* of positions, all of one size */
+    double eps;
+    veer_value_t mean, rstd; /* once they are there: for each channel, broadcasting to x */
+} norm_t;
+
+typedef struct split_s {
+    veer_graph_t *g;
+    const veer_fuse_target_t *target;
+    veer_pass_ctx_t *ctx;
+    norm_t *done; /* those of the region whose statistics are there */
+    int done_count;
+} split_t;
+
+/* ---- which ---- */
+
+/* Blocks of about 64 KB, which stay in a core's cache between mean and deviations; so many that threads can share them
+ * evenly. 0: positions do not divide. */
+static int64_t blocks_of(int64_t space, int64_t position_bytes) {
+    enum { BLOCK_BYTES = 1 << 16, LEAST_BLOCKS = 8, MOST_BLOCKS = 64 };
+    int64_t wanted = veer_min_i64(MOST_BLOCKS, veer_max_i64(LEAST_BLOCKS, space * position_bytes / BLOCK_BYTES));
+    for (int64_t blocks = wanted; blocks <= MOST_BLOCKS && blocks <= space; blocks++)
+        if (space % blocks == 0) return blocks;
+    return 0;
+}
+
+static bool is_large_norm(const split_t *s, veer_node_t n, norm_t *out) {
+    veer_op_t op = veer_node_op(s->g, n);
+    if ((op != VEER_OP_GROUP_NORM && op != VEER_OP_GROUP_NORM_GRAD) || !veer_node_channels_last(s->g, n)) return false;
+    veer_value_t x = veer_node_in(s->g, n, 0);
+    veer_type_t t = *veer_value_type(s->g, x);
+    int64_t sample = veer_type_count_range(&t, 1, t.rank) * (int64_t)sizeof(float);
+    if (t.dtype != VEER_DTYPE_F32 || !t.dims[0] || sample < veer_pass_option(s->ctx, "min_bytes")) return false;
+    *out = (norm_t){.node = n, .x = x, .type = t, .eps = veer_node_float(s->g, n, "eps")};
+    out->samples = t.dims[0], out->channels = t.dims[t.rank - 1], out->groups = veer_node_int(s->g, n, "groups");
+    out->space = veer_type_count_range(&t, 1, t.rank - 1);
+    out->blocks = blocks_of(out->space, out->channels * (int64_t)sizeof(float));
+    return out->blocks > 0;
+}
+
+/* ---- formulas ---- */
+
+static veer_value_t mean_over(veer_builder_t *b, veer_value_t x, const int64_t *axes, int count) {
+    return veer_reduce(b, VEER_OP_REDUCE_MEAN, x, axes, count, true);
+}
+
+static veer_value_t by_block(veer_builder_t *b, const norm_t *n, veer_value_t x) {
+    return veer_reshape(b, x, VEER_DIMS(n->samples, n->blocks, n->space / n->blocks, n->channels));
+}
+
+/* [N, blocks, 1, C] */
+static veer_value_t mean_of_blocks(veer_builder_t *b, veer_value_t x) {
+    return mean_over(b, x, (int64_t[]){2}, 1);
+}
+
+/* What blocks gave, [N, blocks, 1, C], by groups, and what groups have in common: [N, 1, G, 1]. */
+static veer_value_t by_group(veer_builder_t *b, const norm_t *n, veer_value_t of_blocks) {
+    return veer_reshape(b, of_blocks, VEER_DIMS(n->samples, n->blocks, n->groups, n->channels / n->groups));
+}
+static veer_value_t mean_of_groups(veer_builder_t *b, veer_value_t x) {
+    return mean_over(b, x, (int64_t[]){1, 3}, 2);
+}
+
+/* [N, 1, G, 1] for each of its channels, in as many dims as x. */
+static veer_value_t for_channels(veer_builder_t *b, const norm_t *n, veer_value_t v) {
+    v = veer_broadcast_to(b, v, VEER_DIMS(n->samples, 1, n->groups, n->channels / n->groups));
+    int64_t dims[VEER_MAX_RANK] = {n->samples};
+    for (int i = 1; i < n->type.rank - 1; i++) dims[i] = 1;
+    dims[n->type.rank - 1] = n->channels;
+    return veer_reshape(b, v, n->type.rank, dims);
+}
+
+typedef void (*formula_t)(veer_builder_t *b, const norm_t *n, const veer_value_t *in, veer_value_t out[2]);
+
+/* x by blocks: their means and variances */
+static void moments_of_blocks(veer_builder_t *b, const norm_t *n, const veer_value_t *in, veer_value_t out[2]) {
+    (void)n;
+    out[0] = mean_of_blocks(b, in[0]);
+    veer_value_t off = veer_sub(b, in[0], out[0]);
+    out[1] = mean_of_blocks(b, veer_mul(b, off, off));
+}
+
+/* of those: means and 1 / standard deviation of groups */
+static void moments_of_groups(veer_builder_t *b, const norm_t *n, const veer_value_t *in, veer_value_t out[2]) {
+    veer_value_t means = by_group(b, n, in[0]), mean = mean_of_groups(b, means), off = veer_sub(b, means, mean);
+    veer_value_t within = mean_of_groups(b, by_group(b, n, in[1])), between = mean_of_groups(b, veer_mul(b, off, off));
+    veer_value_t variance = veer_add(b, within, between);
+    out[0] = for_channels(b, n, mean);
+    out[1] = for_channels(b, n, veer_rsqrt(b, veer_add_c(b, variance, n->eps)));
+}
+
+/* two means of blocks: those of groups */
+static void means_of_groups(veer_builder_t *b, const norm_t *n, const veer_value_t *in, veer_value_t out[2]) {
+    for (int i = 0; i < 2; i++) out[i] = for_channels(b, n, mean_of_groups(b, by_group(b, n, in[i])));
+}
+
+static veer_value_t xhat_of(veer_builder_t *b, const norm_t *n) {
+    return veer_mul(b, veer_sub(b, n->x, n->mean), n->rstd);
+}
+
+/* ---- kernels ---- */
+
+static veer_status_t fill(const split_t *s, veer_node_t fused, const norm_t *n, formula_t formula) {
+    veer_region_t body = veer_node_body(s->g, fused);
+    veer_builder_t b = veer_builder_at_end(s->g, body);
+    veer_value_t args[2], results[2];
+    for (int i = 0; i < veer_node_in_count(s->g, fused); i++) args[i] = veer_region_arg(s->g, body, i);
+    formula(&b, n, args, results);
+    veer_builder_yield(&b, results, 2);
+    return veer_builder_status(&b);
+}
+
+/* A kernel of two results; VEER_NO_NODE where the target does not take it. */
+static veer_status_t make_kernel(const split_t *s, veer_builder_t *b, const norm_t *n, const veer_value_t *in,
+                                 int in_count, formula_t formula, veer_node_t *out) {
+    char reason[200];
+    bool taken = false;
+    veer_node_t fused = veer_builder_fused(b, "cluster", in, in_count);
+    VEER_TRY(veer_builder_status(b));
+    VEER_TRY(fill(s, fused, n, formula));
+    veer_builder_fused_finish(b, fused);
+    VEER_TRY(veer_builder_status(b));
+    VEER_TRY(s->target->accepts_cluster(s->g, fused, &taken, reason, sizeof reason));
+    if (!taken) veer_node_remove(s->g, fused);
+    *out = taken ? fused : VEER_NO_NODE;
+    return veer_ok();
+}
+
+/* Mean and rstd, unless they are there already. */
+static veer_status_t find_or_make_moments(split_t *s, veer_builder_t *b, norm_t *n, bool *out_there) {
+    *out_there = true;
+    for (int i = 0; i < s->done_count; i++) {
+        const norm_t *known = &s->done[i];
+        if (known->x.i != n->x.i || known->groups != n->groups || known->eps != n->eps) continue;
+        n->mean = known->mean, n->rstd = known->rstd;
+        return veer_ok();
+    }
+    veer_node_t of_blocks, of_groups;
+    *out_there = false;
+    veer_value_t x = by_block(b, n, n->x);
+    VEER_TRY(make_kernel(s, b, n, &x, 1, moments_of_blocks, &of_blocks));
+    if (!of_blocks.i) return veer_ok();
+    veer_value_t moments[] = {veer_node_out(s->g, of_blocks, 0), veer_node_out(s->g, of_blocks, 1)};
+    VEER_TRY(make_kernel(s, b, n, moments, 2, moments_of_groups, &of_groups));
+    if (!of_groups.i) {
+        veer_node_remove(s->g, of_blocks);
+        return veer_ok();
+    }
+    n->mean = veer_node_out(s->g, of_groups, 0), n->rstd = veer_node_out(s->g, of_groups, 1);
+    s->done[s->done_count++] = *n;
+    *out_there = true;
+    return veer_ok();
+}
+
+/* ---- the nodes ---- */
+
+static veer_value_t normalised(const split_t *s, veer_builder_t *b, const norm_t *n) {
+    veer_value_t y = xhat_of(b, n);
+    int count = veer_node_in_count(s->g, n->node);
+    if (count > 1 && veer_node_in(s->g, n->node, 1).i) y = veer_mul(b, y, veer_node_in(s->g, n->node, 1));
+    if (count > 2 && veer_node_in(s->g, n->node, 2).i) y = veer_add(b, y, veer_node_in(s->g, n->node, 2));
+    return y;
+}
+
+/* `out` none: the target does not take the kernel. What computes the means of blocks joins what computes d. */
+static veer_status_t gradient_of(const split_t *s, veer_builder_t *b, const norm_t *n, veer_value_t *out) {
+    veer_value_t d = veer_node_in(s->g, n->node, 1), of_block = by_block(b, n, d);
+    veer_value_t means[] = {mean_of_blocks(b, of_block),
+                            mean_of_blocks(b, veer_mul(b, of_block, by_block(b, n, xhat_of(b, n))))};
+    veer_node_t of_groups;
+    *out = VEER_NO_VALUE;
+    VEER_TRY(veer_builder_status(b));
+    VEER_TRY(make_kernel(s, b, n, means, 2, means_of_groups, &of_groups));
+    if (!of_groups.i) return veer_ok();
+    veer_value_t along = veer_mul(b, xhat_of(b, n), veer_node_out(s->g, of_groups, 1));
+    *out = veer_mul(b, n->rstd, veer_sub(b, veer_sub(b, d, veer_node_out(s->g, of_groups, 0)), along));
+    return veer_builder_status(b);
+}
+
+static veer_status_t split(split_t *s, norm_t *n) {
+    veer_builder_t b = veer_builder_before(s->g, n->node);
+    bool is_gradient = veer_node_op(s->g, n->node) == VEER_OP_GROUP_NORM_GRAD, there = false;
+    veer_value_t y = VEER_NO_VALUE;
+    VEER_TRY(find_or_make_moments(s, &b, n, &there));
+    if (!there) return veer_ok();
+    if (is_gradient)
+        VEER_TRY(gradient_of(s, &b, n, &y));
+    else
+        y = normalised(s, &b, n);
+    VEER_TRY(veer_builder_status(&b));
+    if (!y.i) return veer_ok();
+    veer_pass_count(s->ctx, is_gradient ? "gradients" : "norms");
+    veer_value_replace(s->g, veer_node_out(s->g, n->node, 0), y);
+    veer_node_remove(s->g, n->node);
+    return veer_ok();
+}
+
+static veer_status_t split_region(split_t *outer, veer_region_t region) {
+    split_t s = *outer;
+    int64_t nodes = 0;
+    VEER_FOR_EACH_NODE(s.g, region, node) nodes++;
+    s.done = veer_arena_array(&s.ctx->scratch, (size_t)nodes + 1, sizeof *s.done), s.done_count = 0;
+    if (!s.done) return veer_out_of_memory();
+    VEER_FOR_EACH_NODE(s.g, region, node) {
+        norm_t n;
+        if (veer_node_op(s.g, node) == VEER_OP_LOOP) VEER_TRY(split_region(&s, veer_node_body(s.g, node)));
+        if (is_large_norm(&s, node, &n)) VEER_TRY(split(&s, &n));
+    }
+    return veer_ok();
+}
+
+static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx) {
+    split_t s = {.g = g, .target = ctx->target, .ctx = ctx};
+    if (!s.target || !s.target->accepts_cluster) return veer_ok();
+    return split_region(&s, veer_func_body(g, func));
+}
+
+const veer_pass_def_t veer_pass_split_norm = {
+    "split-norm",
+    "take large norms' statistics by blocks of positions",
+    run,
+    {{"min_bytes", 1 << 18, "of a sample: norms of smaller ones stay one kernel"}}};
