@@ -9,9 +9,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { REASON_BYTES = 512, WHY_BYTES = 160, MACHINE_BYTES = 8192, ALIGNMENT = 64, MAX_BUFS = 64, ROUNDS = 9 };
-/* The round that would go beyond this ends a node's measurement; three are always done. */
-static const double ENOUGH_SECONDS = 0.2;
+enum { REASON_BYTES = 512, WHY_BYTES = 160, MACHINE_BYTES = 8192, ALIGNMENT = 64, MAX_BUFS = 64 };
+/* A neighbour on the same core takes the matrix unit or the caches for tenths of a second, which would decide for good
+ * what is measured then. So all nodes are gone through several times, some rounds each; again those of which a time
+ * became less than SETTLED of what it was. */
+enum { LEAST_PASSES = 3, MOST_PASSES = 8, ROUNDS = 3 };
+static const double SETTLED = 0.95;
+/* The round that would go beyond this ends a node's turn; one is always done. */
+static const double ENOUGH_SECONDS = 0.07;
+/* What the passes beyond the least may take. */
+static const double MORE_SECONDS = 3;
 /* More than second caches hold, less than takes long to read. */
 static const size_t OTHER_BYTES = 8 << 20;
 /* A step's constants that no cache keeps until the next step. */
@@ -25,8 +32,9 @@ typedef struct subject_s {
     veer_node_t node;    /* one of them */
     unsigned candidates; /* bit per maker */
     veer_choice_t choices[VEER_MAKER_COUNT];
-    double seconds[VEER_MAKER_COUNT];
-    veer_maker_t best; /* VEER_MAKER_NONE: not known */
+    double seconds[VEER_MAKER_COUNT]; /* the least so far; 0: none */
+    bool settled;                     /* the last turn made none much less */
+    veer_maker_t best;                /* VEER_MAKER_NONE: not known */
     char why[WHY_BYTES];
 } subject_t;
 
@@ -147,7 +155,7 @@ static void describe_machine(char out[MACHINE_BYTES]) {
 
 static veer_status_t cache_key(const veer_tuning_t *t, const subject_t *s, char **out_key) {
     veer_text_t text = veer_text_make(t->allocator);
-    veer_text_add(&text, "tune 5\n%s\n%s%s", t->machine, t->is_large ? "large\n" : "",
+    veer_text_add(&text, "tune 6\n%s\n%s%s", t->machine, t->is_large ? "large\n" : "",
                   t->makers->options.strict ? "strict\n" : "");
     for (veer_maker_t m = VEER_MAKER_NONE + 1; m < VEER_MAKER_COUNT; m++)
         if (s->candidates & 1u << m) veer_text_add(&text, "%s\n", veer_maker_name(m));
@@ -286,17 +294,20 @@ static double execute(const bench_t *b, const veer_choice_t *c) {
     return c->desc.fn(&args) == VEER_KERNEL_OK ? now() - begin : -1;
 }
 
-/* The best of several rounds, in which the candidates take turns; after one that warms up. */
-static void measure_rounds(const bench_t *b, subject_t *s, bool is_large) {
+/* The best of several rounds, in which the candidates take turns; in the first pass after one that warms up. */
+static void measure_rounds(const bench_t *b, subject_t *s, int pass, bool is_large) {
     double begin = now();
-    for (int round = -1; round < ROUNDS; round++) {
-        if (round >= 3 && now() - begin > ENOUGH_SECONDS) break;
+    s->settled = true;
+    for (int round = pass ? 0 : -1; round < ROUNDS; round++) {
+        if (round >= 1 && now() - begin > ENOUGH_SECONDS) break;
         for (int m = 0; m < VEER_MAKER_COUNT; m++) {
             if (!s->choices[m].by) continue;
             forget(b, &s->choices[m], is_large);
             double seconds = execute(b, &s->choices[m]);
             if (seconds < 0) s->choices[m].by = VEER_MAKER_NONE;
-            if (round == 0 || (round > 0 && seconds < s->seconds[m])) s->seconds[m] = seconds;
+            if (seconds < 0 || round < 0 || (s->seconds[m] > 0 && seconds >= s->seconds[m])) continue;
+            if (seconds < s->seconds[m] * SETTLED) s->settled = false;
+            s->seconds[m] = seconds;
         }
     }
 }
@@ -322,15 +333,12 @@ static void decide(subject_t *s) {
     }
 }
 
-static veer_status_t measure(veer_tuning_t *t, subject_t *s) {
+static veer_status_t measure(const veer_tuning_t *t, subject_t *s, int pass) {
     bench_t b = {.allocator = t->allocator};
     veer_status_t status = bench_init(&b, t->g, s);
-    if (!status) {
-        measure_rounds(&b, s, t->is_large);
-        decide(s);
-    }
+    if (!status) measure_rounds(&b, s, pass, t->is_large);
     bench_deinit(&b);
-    return status ? status : s->best ? keep(t, s) : veer_ok();
+    return status;
 }
 
 static bool is_open(const veer_tuning_t *t, const subject_t *s) {
@@ -348,13 +356,33 @@ static veer_status_t emit_candidates(veer_tuning_t *t, veer_makers_t *makers) {
     return veer_makers_finish(makers);
 }
 
+static veer_status_t measure_passes(veer_tuning_t *t) {
+    double begin = now();
+    for (int pass = 0; pass < MOST_PASSES; pass++) {
+        if (pass == LEAST_PASSES) begin = now();
+        if (pass > LEAST_PASSES && now() - begin > MORE_SECONDS) break;
+        for (int i = 0; i < t->count; i++) {
+            subject_t *s = &t->subjects[i];
+            if (!is_open(t, s) || (pass >= LEAST_PASSES && s->settled)) continue;
+            VEER_TRY(measure(t, s, pass));
+        }
+    }
+    return veer_ok();
+}
+
 static veer_status_t measure_all(veer_tuning_t *t, veer_makers_t *makers) {
     VEER_TRY(emit_candidates(t, makers));
     for (int i = 0; i < t->count; i++) {
         subject_t *s = &t->subjects[i];
+        for (int m = 0; is_open(t, s) && m < VEER_MAKER_COUNT; m++)
+            s->choices[m].desc.fn = veer_choice_function(makers, &s->choices[m]);
+    }
+    VEER_TRY(measure_passes(t));
+    for (int i = 0; i < t->count; i++) {
+        subject_t *s = &t->subjects[i];
         if (!is_open(t, s)) continue;
-        for (int m = 0; m < VEER_MAKER_COUNT; m++) s->choices[m].desc.fn = veer_choice_function(makers, &s->choices[m]);
-        VEER_TRY(measure(t, s));
+        decide(s);
+        if (s->best) VEER_TRY(keep(t, s));
     }
     return veer_ok();
 }
