@@ -289,6 +289,14 @@ veer_status_t veer_makers_finish(veer_makers_t *m) {
     return veer_ok();
 }
 
+double veer_makers_unit_share(const veer_makers_t *m) {
+#ifdef VEER_WITH_LLVM
+    if (m->llvm) return veer_llvm_unit_share(m->llvm);
+#endif
+    (void)m;
+    return 1;
+}
+
 veer_kernel_fn veer_choice_function(const veer_makers_t *m, const veer_choice_t *choice) {
 #ifdef VEER_WITH_LLVM
     bool llvm = choice->by && choice->by != VEER_MAKER_ONEDNN && choice->by != VEER_MAKER_REFERENCE;

@@ -58,6 +58,9 @@ VEER_MUST_USE veer_status_t veer_makers_open(const veer_makers_options_t *option
 /* Compiles what was chosen; then every choice has its function. */
 VEER_MUST_USE veer_status_t veer_makers_finish(veer_makers_t *makers);
 
+/* How much of the core's matrix unit is to be had just now, 0 to 1; 1 where there is none. */
+double veer_makers_unit_share(const veer_makers_t *makers);
+
 /* What was chosen for a node. */
 typedef struct veer_choice_s {
     veer_maker_t by;

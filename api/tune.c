@@ -19,6 +19,9 @@ static const double SETTLED = 0.95;
 static const double ENOUGH_SECONDS = 0.07;
 /* What the passes beyond the least may take. */
 static const double MORE_SECONDS = 3;
+/* A compilation waits so long in all for the matrix unit to be its own, looking every millisecond. */
+static const double MOST_WAITING = 2, OWN_SHARE = 0.85;
+static const useconds_t LOOK_MICROSECONDS = 1000;
 /* More than second caches hold, less than takes long to read. */
 static const size_t OTHER_BYTES = 8 << 20;
 /* A step's constants that no cache keeps until the next step. */
@@ -45,6 +48,7 @@ struct veer_tuning_s {
     veer_cache_t *cache;
     size_t constant_bytes; /* that the nodes in loops read */
     bool is_large;         /* constants of the step are in no cache when their turn comes */
+    double waited;         /* seconds, for the matrix unit */
     char machine[MACHINE_BYTES];
     subject_t *subjects;
     int count;
@@ -333,9 +337,18 @@ static void decide(subject_t *s) {
     }
 }
 
-static veer_status_t measure(const veer_tuning_t *t, subject_t *s, int pass) {
+static void await_unit(veer_tuning_t *t, const veer_makers_t *makers) {
+    double begin = now();
+    while (t->waited + now() - begin < MOST_WAITING && veer_makers_unit_share(makers) < OWN_SHARE)
+        usleep(LOOK_MICROSECONDS);
+    t->waited += now() - begin;
+}
+
+static veer_status_t measure(veer_tuning_t *t, const veer_makers_t *makers, subject_t *s, int pass) {
+    enum { OF_UNIT = 1u << VEER_MAKER_AMX_MATMUL | 1u << VEER_MAKER_AMX_CONV };
     bench_t b = {.allocator = t->allocator};
     veer_status_t status = bench_init(&b, t->g, s);
+    if (!status && s->candidates & OF_UNIT) await_unit(t, makers);
     if (!status) measure_rounds(&b, s, pass, t->is_large);
     bench_deinit(&b);
     return status;
@@ -356,7 +369,7 @@ static veer_status_t emit_candidates(veer_tuning_t *t, veer_makers_t *makers) {
     return veer_makers_finish(makers);
 }
 
-static veer_status_t measure_passes(veer_tuning_t *t) {
+static veer_status_t measure_passes(veer_tuning_t *t, const veer_makers_t *makers) {
     double begin = now();
     for (int pass = 0; pass < MOST_PASSES; pass++) {
         if (pass == LEAST_PASSES) begin = now();
@@ -364,7 +377,7 @@ static veer_status_t measure_passes(veer_tuning_t *t) {
         for (int i = 0; i < t->count; i++) {
             subject_t *s = &t->subjects[i];
             if (!is_open(t, s) || (pass >= LEAST_PASSES && s->settled)) continue;
-            VEER_TRY(measure(t, s, pass));
+            VEER_TRY(measure(t, makers, s, pass));
         }
     }
     return veer_ok();
@@ -377,7 +390,7 @@ static veer_status_t measure_all(veer_tuning_t *t, veer_makers_t *makers) {
         for (int m = 0; is_open(t, s) && m < VEER_MAKER_COUNT; m++)
             s->choices[m].desc.fn = veer_choice_function(makers, &s->choices[m]);
     }
-    VEER_TRY(measure_passes(t));
+    VEER_TRY(measure_passes(t, makers));
     for (int i = 0; i < t->count; i++) {
         subject_t *s = &t->subjects[i];
         if (!is_open(t, s)) continue;

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
@@ -18,6 +19,56 @@ bool veer_amx_permitted(void) {
     return false;
 #endif
 }
+
+#if defined(__x86_64__) && defined(__linux__)
+enum { PROBE_ROUNDS = 250, PRODUCTS = 4, PRODUCT_CYCLES = 16 };
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double seconds_of_products(void) {
+    double begin = now();
+    for (int i = 0; i < PROBE_ROUNDS; i++)
+        __asm__ volatile("tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm7, %tmm4, %tmm1\n\t"
+                         "tdpbf16ps %tmm6, %tmm5, %tmm2\n\ttdpbf16ps %tmm7, %tmm5, %tmm3");
+    return now() - begin;
+}
+
+/* The time that products take where nobody else is on the core, by multiplications each of which waits for the one
+ * before: three cycles, whoever else is. (Additions of constants are done while registers are renamed.) */
+static double seconds_of_cycles(void) {
+    enum { CYCLES = 3, AT_ONCE = 8 };
+    uint64_t x = 3;
+    double begin = now();
+    for (int i = 0; i < PROBE_ROUNDS * PRODUCTS * PRODUCT_CYCLES / CYCLES; i += AT_ONCE)
+        __asm__ volatile("imul %0, %0\n\timul %0, %0\n\timul %0, %0\n\timul %0, %0\n\t"
+                         "imul %0, %0\n\timul %0, %0\n\timul %0, %0\n\timul %0, %0"
+                         : "+r"(x));
+    return now() - begin;
+}
+
+double veer_amx_share(void) {
+    enum { TRIES = 2 };
+    struct {
+        uint8_t palette, start, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shape = {.palette = 1};
+    for (int i = 0; i < 8; i++) shape.row_bytes[i] = 4 * VEER_AMX_ROW_FLOATS, shape.rows[i] = VEER_AMX_SIDE;
+    double share = 0;
+    __asm__ volatile("ldtilecfg %0" : : "m"(shape));
+    for (int i = 0; i < TRIES; i++) share = fmax(share, seconds_of_cycles() / seconds_of_products());
+    __asm__ volatile("tilerelease");
+    return fmin(share, 1);
+}
+#else
+double veer_amx_share(void) {
+    return 1;
+}
+#endif
 
 /* ---- instructions ---- */
 

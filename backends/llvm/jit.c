@@ -519,6 +519,10 @@ bool veer_jit_has_amx(const veer_llvm_t *llvm) {
     return llvm->has_amx;
 }
 
+double veer_llvm_unit_share(const veer_llvm_t *llvm) {
+    return veer_jit_has_amx(llvm) ? veer_amx_share() : 1;
+}
+
 bool veer_jit_is_strict(const veer_llvm_t *llvm) {
     return llvm->strict;
 }

@@ -41,6 +41,10 @@ void veer_llvm_destroy(veer_llvm_t *llvm); /* NULL is allowed; the kernels are g
  * cut to fewer bits than f32 has. */
 void veer_llvm_set_strict(veer_llvm_t *llvm, bool strict);
 
+/* How much of the core's matrix unit is to be had just now, 0 to 1, measured; 1 where there is none. What is measured
+ * while a neighbour uses it decides wrongly. */
+double veer_llvm_unit_share(const veer_llvm_t *llvm);
+
 /* Where compiled objects are kept between runs: both functions may be called from two threads at once. The key says all
  * that an object depends on. `find` gives memory of the allocator given to veer_llvm_create, which is freed here. */
 typedef struct veer_llvm_store_s {

@@ -178,9 +178,26 @@ static void test_names(void **state) {
     assert_error(veer_tune_parse("fast", &mode), VEER_ERR_CONFIG, "off, cached or on");
 }
 
+/* Within 0 to 1, whatever the machine has and does; 1 for makers that do not use it. */
+static void test_unit_share(void **state) {
+    (void)state;
+    for (int backend = 0; backend < 2; backend++) {
+        veer_makers_options_t options = {.backend = backend ? VEER_BACKEND_REFERENCE : VEER_BACKEND_AUTO};
+        veer_makers_t makers;
+        veer_plan_t *plan;
+        assert_ok(veer_plan_create(veer_allocator_system(), &plan));
+        assert_ok(veer_makers_open(&options, plan, veer_allocator_system(), &makers));
+        for (int i = 0; i < 50; i++) {
+            double share = veer_makers_unit_share(&makers);
+            if (!(share > 0 && share <= 1) || (backend && share != 1)) fail_msg("backend %d: share %g", backend, share);
+        }
+        veer_plan_destroy(plan);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_modes), cmocka_unit_test(test_no_cache),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_modes),     cmocka_unit_test(test_no_cache),
                                        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_results),
-                                       cmocka_unit_test(test_names)};
+                                       cmocka_unit_test(test_names),     cmocka_unit_test(test_unit_share)};
     return cmocka_run_group_tests(tests, temp_folder_create, temp_folder_remove);
 }
