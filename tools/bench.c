@@ -93,8 +93,10 @@ static void pair_job(bench_t *b, FILE *to, const void *what) {
     }
     fprintf(to, "{\"ms\": %.17g, \"best_ms\": %.17g, \"gflop\": %.17g, \"compile_s\": %.17g, \"arena_mb\": %.17g, ",
             r.median_ms, r.best_ms, r.step_gflop, r.compile_seconds, r.arena_mb);
-    fprintf(to, "\"one_thread_ms\": %.17g, \"copies_ms\": %.17g, \"runs\": %d, \"steps\": %d, \"calls\": %d}",
-            r.one_thread_ms, r.copies_ms, r.runs, r.steps, r.calls);
+    fprintf(to,
+            "\"one_thread_ms\": %.17g, \"copies_ms\": %.17g, \"unit_share\": %.17g, \"runs\": %d, \"steps\": %d, "
+            "\"calls\": %d}",
+            r.one_thread_ms, r.copies_ms, r.unit_share, r.runs, r.steps, r.calls);
 }
 
 /* Python's own messages go to stderr. */
@@ -216,7 +218,7 @@ static veer_status_t fill_row(bench_t *b, const veer_bench_pair_t *pair, json_t 
     veer_status_t status = failure(pair, ours);
     if (!status) status = measure_peak(b);
     veer_put_real(r, row, "peak_gflops", (before + b->roof.gflops) / 2);
-    static const char *const keys[] = {"steps", "runs", "ms", "best_ms", "gflop", "arena_mb", "calls"};
+    static const char *const keys[] = {"steps", "runs", "ms", "best_ms", "unit_share", "gflop", "arena_mb", "calls"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) copy_number(b, row, keys[i], ours, keys[i]);
     if (!status) {
         put_speed(b, row, ours);
@@ -310,9 +312,10 @@ static void print_result(bench_t *b) {
                 VEER_COLUMNS({"pair", NULL}, {"batch", NULL}, {"ms", "ms/step"}, {"best_ms", "best"},
                              {"torch_ms", "PyTorch"}, {"torch_best_ms", "best"}, {"speedup", NULL}, {"gflop", "GFLOP"},
                              {"gflops", "GFLOP/s"}, {"peak_gflops", "FMA peak"}, {"peak_share", "of peak"},
-                             {"best_share", "at best"}, {"scaling", NULL}, {"copies_scaling", "of copies"},
-                             {"cold_s", "cold s"}, {"compile_s", "compile s"}, {"compile_1000_s", "1000 steps"},
-                             {"peak_mb", "peak MB"}, {"arena_mb", "arena MB"}, {"torch_peak_mb", "PyTorch MB"}));
+                             {"best_share", "at best"}, {"unit_share", "of unit"}, {"scaling", NULL},
+                             {"copies_scaling", "of copies"}, {"cold_s", "cold s"}, {"compile_s", "compile s"},
+                             {"compile_1000_s", "1000 steps"}, {"peak_mb", "peak MB"}, {"arena_mb", "arena MB"},
+                             {"torch_peak_mb", "PyTorch MB"}));
     }
     json_decref(root);
 }

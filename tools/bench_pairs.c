@@ -1,5 +1,6 @@
 #include "tools/bench_pairs.h"
 
+#include "api/choose.h"
 #include "api/sampling.h"
 #include "ir/flops.h"
 
@@ -151,17 +152,40 @@ static double median(double *values, int count) {
     return values[count / 2];
 }
 
-static veer_status_t run_many(veer_sampling_t *s, const veer_bench_options_t *o, veer_bench_result_t *out) {
-    double ms[MAX_RUNS];
+/* How much of their cores' matrix units the threads have just now, on average. */
+static double unit_share(const veer_makers_t *makers, int threads) {
+    double sum = 0;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(+ : sum)
+    for (int i = 0; i < threads; i++) sum += veer_makers_unit_share(makers);
+    return sum / threads;
+}
+
+static veer_status_t run_many(veer_sampling_t *s, const veer_bench_options_t *o, const veer_makers_t *makers,
+                              veer_bench_result_t *out) {
+    double ms[MAX_RUNS], shares[MAX_RUNS];
     VEER_TRY(run_once(s, o->threads, &ms[0], &out->steps)); /* warm: pages touched, threads started */
     double start = now();
     while (out->runs < MAX_RUNS && (out->runs < MIN_RUNS || now() - start < o->seconds)) {
         VEER_TRY(run_once(s, o->threads, &ms[out->runs], &out->steps));
-        out->runs++;
+        shares[out->runs++] = unit_share(makers, o->threads > 0 ? o->threads : 1);
     }
+    out->unit_share = median(shares, out->runs);
     out->median_ms = median(ms, out->runs);
     out->best_ms = ms[0];
     return veer_ok();
+}
+
+/* The makers tell what the cores have. */
+static veer_status_t run_alone(veer_sampling_t *s, const veer_bench_options_t *o, veer_allocator_t allocator,
+                               veer_bench_result_t *out) {
+    veer_makers_t makers;
+    veer_plan_t *plan;
+    VEER_TRY(veer_plan_create(allocator, &plan));
+    veer_status_t status =
+        veer_makers_open(&(veer_makers_options_t){.backend = VEER_BACKEND_AUTO}, plan, allocator, &makers);
+    if (!status) status = run_many(s, o, &makers, out);
+    veer_plan_destroy(plan);
+    return status;
 }
 
 /* ---- scaling ---- */
@@ -253,7 +277,7 @@ static veer_status_t compile_and_run(const veer_bench_pair_t *pair, const veer_b
     out->step_gflop = step_flops(s) * 1e-9;
     out->arena_mb = (double)veer_plan_arena_bytes(veer_sampling_plan(s)) * 1e-6;
     out->calls = veer_plan_call_count(veer_sampling_plan(s));
-    veer_status_t status = o->copies ? compare_threads(pair, o, allocator, s, out) : run_many(s, o, out);
+    veer_status_t status = o->copies ? compare_threads(pair, o, allocator, s, out) : run_alone(s, o, allocator, out);
     veer_sampling_destroy(s);
     return status;
 }

@@ -44,6 +44,7 @@ typedef struct veer_bench_result_s {
     double compile_seconds;
     double median_ms, best_ms;       /* per guided step, setup and sampling of x_T included in proportion */
     double one_thread_ms, copies_ms; /* medians, where asked for */
+    double unit_share; /* of the cores' matrix units, right after runs: median; see veer_llvm_unit_share */
     double step_gflop;               /* of one step's contractions, counted as for direct methods */
     double arena_mb;
     int runs, steps, calls; /* calls: kernels, copies and loops of the plan */
