@@ -14,7 +14,7 @@ const char *veer_version(void) {
 }
 
 const char *veer_version_details(void) {
-    static char text[96];
+    static _Thread_local char text[96];
     int at = 0;
     text[0] = 0;
 #ifdef VEER_WITH_ONEDNN

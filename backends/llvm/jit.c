@@ -528,7 +528,7 @@ bool veer_jit_is_strict(const veer_llvm_t *llvm) {
 }
 
 const char *veer_llvm_version(void) {
-    static char text[48];
+    static _Thread_local char text[48];
     unsigned major = 0, minor = 0, patch = 0;
     LLVMGetVersion(&major, &minor, &patch);
     snprintf(text, sizeof text, "%u.%u.%u", major, minor, patch);

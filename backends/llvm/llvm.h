@@ -33,7 +33,7 @@ typedef struct veer_llvm_kernel_s {
 /* `cpu`: an LLVM CPU name ("x86-64-v3", "znver4"), or NULL for this machine with all its features. VEER_ERR_CONFIG for
  * an unknown name. */
 VEER_MUST_USE veer_status_t veer_llvm_create(veer_allocator_t allocator, const char *cpu, veer_llvm_t **out_llvm);
-/* "19.1.7", of the library that is loaded. Static. */
+/* "19.1.7", of the library that is loaded; for the calling thread, as long as it lives. */
 const char *veer_llvm_version(void);
 void veer_llvm_destroy(veer_llvm_t *llvm); /* NULL is allowed; the kernels are gone with it */
 

@@ -101,9 +101,8 @@ veer_status_t veer_onednn_emit_reorder(veer_onednn_t *dnn, const veer_type_t *ty
 }
 
 const char *veer_onednn_version(void) {
-    static char text[32];
+    static _Thread_local char text[32];
     const dnnl_version_t *v = dnnl_version();
-    /* Written again with the same bytes by every caller: no lock is needed. */
     snprintf(text, sizeof text, "%d.%d.%d", v->major, v->minor, v->patch);
     return text;
 }

@@ -50,7 +50,7 @@ void veer_onednn_destroy(veer_onednn_t *dnn);
 /* The same, for veer_plan_on_destroy. */
 void veer_onednn_release(void *dnn);
 
-/* "2.6.3", of the library that is loaded. Static. */
+/* "2.6.3", of the library that is loaded; for the calling thread, as long as it lives. */
 const char *veer_onednn_version(void);
 
 /* Whether the node has a form that oneDNN could compute; says why not. `reason` may be NULL. Looks at shapes only:

@@ -27,7 +27,8 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default) /* what is declared here is what the library exports */
 
-/* "0.1.0", and what it was built with, a line each: "oneDNN 2.6.3", "LLVM 19.1.7". Static. */
+/* "0.1.0", and what it was built with, a line each: "oneDNN 2.6.3", "LLVM 19.1.7". Static; the second for the
+ * calling thread, as long as it lives. */
 const char *veer_version(void);
 const char *veer_version_details(void);
 
