@@ -337,7 +337,8 @@ static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx
     if (!c.mark || !c.alone) return veer_out_of_memory();
     c.declined = (int64_t)c.limit * MOST_DECLINED;
     veer_outline_init(&c.outline, g);
-    veer_status_t status = veer_status_join(fuse_region(&c, veer_func_body(g, func)), c.status);
+    veer_status_t status = fuse_region(&c, veer_func_body(g, func));
+    status = veer_status_join(status, c.status);
     veer_outline_deinit(&c.outline);
     return status;
 }
