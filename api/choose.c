@@ -389,7 +389,7 @@ veer_status_t veer_choose(veer_makers_t *m, const veer_graph_t *g, veer_node_t n
             continue;
         }
         VEER_TRY(try_maker(m, maker, g, n, out, why));
-        if (out->by && *reason) snprintf(why, sizeof why, "%s: %s", veer_maker_name(maker), reason);
+        if (out->by && *reason) snprintf(why, sizeof why, "%s: %.400s", veer_maker_name(maker), reason);
     }
     char *kept = veer_plan_alloc(m->plan, strlen(why) + 1);
     if (!kept) return veer_out_of_memory();

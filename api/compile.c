@@ -18,13 +18,14 @@
 #include <string.h>
 
 /* Before the gradient: what it should see is whole layers. After: one program, see ARCHITECTURE.md. The reference
- * backend gets what it cannot do without and nothing else, so that it can check the rest. */
+ * backend gets what it cannot do without and nothing else, so that it can check the rest. Behind OPTIMISED comes
+ * interleave: see veer_fit_budget. */
 static const char IMPORTED[] =
     "inline,fold,cse,dce,recognize-silu,recognize-gelu,recognize-layer-norm,recognize-rms-norm,"
     "recognize-group-norm,recognize-attention,dce,raise-slice,dce";
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
                                 "transpose-matmul,hoist,cse,dce,"
-                                "fuse-attention,fuse-contraction,split-norm,fuse,dce"; /* then interleave: see veer_fit_budget */
+                                "fuse-attention,fuse-contraction,split-norm,fuse,dce";
 static const char PLAIN[] = "inline,gradient,dce";
 
 #if defined VEER_WITH_LLVM || defined VEER_WITH_ONEDNN

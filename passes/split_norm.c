@@ -9,7 +9,7 @@
  *
  *     %dx = group_norm_grad %x, %d {...}
  * =>
- *     %xhat = (%x - %mean) * %rstd                // as above, computed once for both
+ *     %xhat = (%x - %mean) * %rstd                // with the same mean and rstd; spelled out wherever it is read
  *     %e, %p = of each block and channel the means of %d and %d * %xhat
  *     %s, %t = fused "cluster" (%e, %p)           // of the whole group, for each channel
  *     %dx = %rstd * (%d - %s - %xhat * %t)        // elementwise
@@ -49,7 +49,7 @@ typedef struct split_s {
     veer_graph_t *g;
     const veer_fuse_target_t *target;
     veer_pass_ctx_t *ctx;
-    norm_t *done; /* those of the region whose statistics are there */
+    norm_t *done; /* those of the region whose statistics are there; room for all of its norms */
     int done_count;
 } split_t;
 
@@ -167,9 +167,8 @@ static veer_status_t make_kernel(const split_t *s, veer_builder_t *b, const norm
     return veer_ok();
 }
 
-/* Mean and rstd, unless they are there already. */
-static veer_status_t find_or_make_moments(split_t *s, veer_builder_t *b, norm_t *n, bool *out_there) {
-    *out_there = true;
+/* Sets mean and rstd, as they are already or by new kernels; neither where the target does not take those. */
+static veer_status_t find_or_make_moments(split_t *s, veer_builder_t *b, norm_t *n) {
     for (int i = 0; i < s->done_count; i++) {
         const norm_t *known = &s->done[i];
         if (known->x.i != n->x.i || known->groups != n->groups || known->eps != n->eps) continue;
@@ -177,7 +176,6 @@ static veer_status_t find_or_make_moments(split_t *s, veer_builder_t *b, norm_t 
         return veer_ok();
     }
     veer_node_t of_blocks, of_groups;
-    *out_there = false;
     veer_value_t x = by_block(b, n, n->x);
     VEER_TRY(make_kernel(s, b, n, &x, 1, moments_of_blocks, &of_blocks));
     if (!of_blocks.i) return veer_ok();
@@ -189,7 +187,6 @@ static veer_status_t find_or_make_moments(split_t *s, veer_builder_t *b, norm_t 
     }
     n->mean = veer_node_out(s->g, of_groups, 0), n->rstd = veer_node_out(s->g, of_groups, 1);
     s->done[s->done_count++] = *n;
-    *out_there = true;
     return veer_ok();
 }
 
@@ -220,10 +217,10 @@ static veer_status_t gradient_of(const split_t *s, veer_builder_t *b, const norm
 
 static veer_status_t split(split_t *s, norm_t *n) {
     veer_builder_t b = veer_builder_before(s->g, n->node);
-    bool is_gradient = veer_node_op(s->g, n->node) == VEER_OP_GROUP_NORM_GRAD, there = false;
+    bool is_gradient = veer_node_op(s->g, n->node) == VEER_OP_GROUP_NORM_GRAD;
     veer_value_t y = VEER_NO_VALUE;
-    VEER_TRY(find_or_make_moments(s, &b, n, &there));
-    if (!there) return veer_ok();
+    VEER_TRY(find_or_make_moments(s, &b, n));
+    if (!n->mean.i) return veer_ok();
     if (is_gradient)
         VEER_TRY(gradient_of(s, &b, n, &y));
     else
@@ -238,12 +235,12 @@ static veer_status_t split(split_t *s, norm_t *n) {
 
 static veer_status_t split_region(split_t *outer, veer_region_t region) {
     split_t s = *outer;
-    int64_t nodes = 0;
-    VEER_FOR_EACH_NODE(s.g, region, node) nodes++;
-    s.done = veer_arena_array(&s.ctx->scratch, (size_t)nodes + 1, sizeof *s.done), s.done_count = 0;
+    size_t norms = 0;
+    norm_t n;
+    VEER_FOR_EACH_NODE(s.g, region, node) norms += is_large_norm(&s, node, &n);
+    s.done = veer_arena_array(&s.ctx->scratch, norms + 1, sizeof *s.done), s.done_count = 0;
     if (!s.done) return veer_out_of_memory();
     VEER_FOR_EACH_NODE(s.g, region, node) {
-        norm_t n;
         if (veer_node_op(s.g, node) == VEER_OP_LOOP) VEER_TRY(split_region(&s, veer_node_body(s.g, node)));
         if (is_large_norm(&s, node, &n)) VEER_TRY(split(&s, &n));
     }

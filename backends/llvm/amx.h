@@ -45,7 +45,8 @@ static inline int veer_amx_pairs(int parts) { /* products of parts in one of f32
 /* Asks the system for the unit's registers, for this process; false where it has none or will not give them. */
 bool veer_amx_permitted(void);
 /* How much of the unit this core has just now, 0 to 1: another thread of the same core, which may be a neighbour's
- * virtual machine, can take more than half of it for seconds. Takes some 25 microseconds. Only where it is permitted. */
+ * virtual machine, can take more than half of it for seconds. Takes some 25 microseconds. Only where it is permitted.
+ */
 double veer_amx_share(void);
 
 /* Tiles are registers of 16 rows from here on, then the system need not keep them any longer. */

@@ -208,7 +208,7 @@ static inline veer_value_t program_norm(program_t *p, veer_value_t x) {
     if (t.rank < 1) return VEER_NO_VALUE;
     int64_t last = t.dims[t.rank - 1];
     veer_named_attr_t eps = VEER_FLOAT("eps", 0.1);
-    switch (program_below(p, 5)) {
+    switch (program_below(p, 8)) {
     case 0: return veer_build(b, VEER_OP_SOFTMAX, &x, 1, VEER_ATTRS(VEER_INT("axis", program_below(p, t.rank))));
     case 1: return veer_build(b, VEER_OP_LOG_SOFTMAX, &x, 1, VEER_ATTRS(VEER_INT("axis", t.rank - 1)));
     case 2: {
@@ -227,7 +227,7 @@ static inline veer_value_t program_norm(program_t *p, veer_value_t x) {
         int64_t c = t.dims[1];
         veer_value_t in[] = {x, program_const(p, VEER_TYPE(VEER_DTYPE_F32, c)),
                              program_const(p, VEER_TYPE(VEER_DTYPE_F32, c))};
-        bool channels_last = program_below(p, 4) == 0;
+        bool channels_last = program_below(p, 4) != 0;
         in[0] = veer_to_channels_last(b, x, channels_last);
         veer_value_t y = veer_build(b, VEER_OP_GROUP_NORM, in, program_below(p, 2) ? 3 : 1,
                                     VEER_ATTRS(VEER_INT("groups", c % 2 == 0 && program_below(p, 2) ? 2 : 1), eps,

@@ -171,7 +171,8 @@ static veer_status_t near(const tensors_t *got, const tensors_t *want, const ten
 }
 
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
-                                "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,split-norm{min_bytes=0},fuse,dce,interleave";
+                                "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,"
+                                "split-norm{min_bytes=0},fuse,dce,interleave";
 
 /* Within 9/10 of `arena`. *out_met is false where that cannot be done. */
 static veer_status_t within_budget(uint64_t seed, const char *backend, const char *passes, int64_t arena,
@@ -196,7 +197,7 @@ static veer_status_t check_budgets(uint64_t seed, const char *optimised, const i
     bool met;
     veer_status_t status = within_budget(seed, "reference", optimised, arena[0], &got[0], &got[1], &met);
     if (!status && met) status = veer_status_where(same_bits(&got[0], bits), "within a budget, reference loops");
-    if (!status) status = within_budget(seed, "auto", NULL, arena[1], &got[2], &got[3], &met);
+    if (!status) status = within_budget(seed, "auto", optimised, arena[1], &got[2], &got[3], &met);
     if (!status && met) status = veer_status_where(near(&got[2], want, moved, nodes), "within a budget, fast backends");
     if (!status && met) status = veer_status_where(same_bits(&got[3], &got[2]), "within a budget, 3 threads against 1");
     for (int i = 0; i < 4; i++) release(&got[i]);
@@ -217,7 +218,8 @@ static veer_status_t check_seed(uint64_t seed) {
     if (!status)
         status = veer_status_where(compiled(seed, "reference", OPTIMISED, &arena[0], &got[2], &got[3]), "optimising");
     if (!status) status = veer_status_where(near(&got[2], &want, &moved, nodes), "optimised, reference loops");
-    if (!status) status = veer_status_where(compiled(seed, "auto", NULL, &arena[1], &got[4], &got[5]), "compiling");
+    if (!status)
+        status = veer_status_where(compiled(seed, "auto", OPTIMISED, &arena[1], &got[4], &got[5]), "compiling");
     if (!status) status = veer_status_where(near(&got[4], &want, &moved, nodes), "optimised, fast backends");
     if (!status) status = veer_status_where(same_bits(&got[5], &got[4]), "3 threads against 1");
     if (!status) status = check_budgets(seed, OPTIMISED, arena, &got[2], &want, &moved, nodes);
