@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { REASON_BYTES = 512 };
+enum { REASON_BYTES = 512, NAME_BYTES = 64 /* of a maker */ };
 
 /* ---- kinds of nodes ---- */
 
@@ -61,14 +61,6 @@ static veer_status_t supports_llvm(const veer_makers_t *m, veer_maker_t maker, c
     return veer_llvm_supports(g, n, out, reason, bytes);
 }
 
-static veer_status_t emit_llvm(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
-                               veer_choice_t *out) {
-    veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_emit(m->llvm, g, n, &k));
-    take_llvm(out, maker, &k);
-    return veer_ok();
-}
-
 static bool is_attention(veer_op_t op) {
     return op == VEER_OP_ATTENTION || op == VEER_OP_ATTENTION_GRAD;
 }
@@ -82,16 +74,6 @@ static veer_status_t supports_contraction(const veer_makers_t *m, veer_maker_t m
         *out = contains(g, n, is_matmul) && veer_llvm_matmul_amx_supports(m->llvm, g, n, reason, bytes);
     else
         *out = contains(g, n, is_matmul) && veer_llvm_matmul_supports(g, n, reason, bytes);
-    return veer_ok();
-}
-
-static veer_status_t emit_contraction(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
-                                      veer_choice_t *out) {
-    veer_llvm_kernel_t k;
-    VEER_TRY(maker == VEER_MAKER_LLVM_ATTENTION ? veer_llvm_attention_emit(m->llvm, g, n, &k)
-             : maker == VEER_MAKER_AMX_MATMUL   ? veer_llvm_matmul_amx_emit(m->llvm, g, n, &k)
-                                                : veer_llvm_matmul_emit(m->llvm, g, n, &k));
-    take_llvm(out, maker, &k);
     return veer_ok();
 }
 
@@ -153,10 +135,19 @@ static veer_status_t supports_amx_conv(const veer_makers_t *m, veer_maker_t make
     return veer_ok();
 }
 
-static veer_status_t emit_amx_conv(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
-                                   veer_choice_t *out) {
+/* Kernels of LLVM that are made in one way. */
+static veer_status_t emit_llvm(veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
+                               veer_choice_t *out) {
+    static veer_status_t (*const emit[VEER_MAKER_COUNT])(veer_llvm_t *, const veer_graph_t *, veer_node_t,
+                                                         veer_llvm_kernel_t *) = {
+        [VEER_MAKER_AMX_MATMUL] = veer_llvm_matmul_amx_emit,
+        [VEER_MAKER_LLVM_MATMUL] = veer_llvm_matmul_emit,
+        [VEER_MAKER_LLVM_ATTENTION] = veer_llvm_attention_emit,
+        [VEER_MAKER_AMX_CONV] = veer_llvm_conv_amx_emit,
+        [VEER_MAKER_LLVM] = veer_llvm_emit,
+    };
     veer_llvm_kernel_t k;
-    VEER_TRY(veer_llvm_conv_amx_emit(m->llvm, g, n, &k));
+    VEER_TRY(emit[maker](m->llvm, g, n, &k));
     take_llvm(out, maker, &k);
     return veer_ok();
 }
@@ -215,10 +206,10 @@ static const struct {
                           veer_choice_t *out);
 } makers[VEER_MAKER_COUNT] = {
 #ifdef VEER_WITH_LLVM
-    [VEER_MAKER_AMX_MATMUL] = {"llvm matmul amx", supports_contraction, emit_contraction},
-    [VEER_MAKER_LLVM_MATMUL] = {"llvm matmul", supports_contraction, emit_contraction},
-    [VEER_MAKER_LLVM_ATTENTION] = {"llvm attention", supports_contraction, emit_contraction},
-    [VEER_MAKER_AMX_CONV] = {"conv amx", supports_amx_conv, emit_amx_conv},
+    [VEER_MAKER_AMX_MATMUL] = {"llvm matmul amx", supports_contraction, emit_llvm},
+    [VEER_MAKER_LLVM_MATMUL] = {"llvm matmul", supports_contraction, emit_llvm},
+    [VEER_MAKER_LLVM_ATTENTION] = {"llvm attention", supports_contraction, emit_llvm},
+    [VEER_MAKER_AMX_CONV] = {"conv amx", supports_amx_conv, emit_llvm},
     [VEER_MAKER_WINOGRAD_4] = {"winograd 4x4", supports_winograd, emit_winograd},
     [VEER_MAKER_WINOGRAD_4_FLY] = {"winograd 4x4 fly", supports_winograd, emit_winograd},
     [VEER_MAKER_WINOGRAD_2] = {"winograd 2x2", supports_winograd, emit_winograd},
@@ -371,7 +362,7 @@ static veer_status_t try_maker(veer_makers_t *m, veer_maker_t maker, const veer_
 
 veer_status_t veer_choose(veer_makers_t *m, const veer_graph_t *g, veer_node_t n, veer_maker_t first,
                           const char *why_first, veer_choice_t *out) {
-    char why[REASON_BYTES] = "";
+    char why[REASON_BYTES + NAME_BYTES] = "";
     *out = (veer_choice_t){.by = VEER_MAKER_NONE};
     if (m->options.backend == VEER_BACKEND_REFERENCE) {
         VEER_TRY(try_maker(m, VEER_MAKER_REFERENCE, g, n, out, why));
@@ -389,7 +380,7 @@ veer_status_t veer_choose(veer_makers_t *m, const veer_graph_t *g, veer_node_t n
             continue;
         }
         VEER_TRY(try_maker(m, maker, g, n, out, why));
-        if (out->by && *reason) snprintf(why, sizeof why, "%s: %.400s", veer_maker_name(maker), reason);
+        if (out->by && *reason) snprintf(why, sizeof why, "%s: %s", veer_maker_name(maker), reason);
     }
     char *kept = veer_plan_alloc(m->plan, strlen(why) + 1);
     if (!kept) return veer_out_of_memory();
