@@ -55,6 +55,11 @@ static inline bool veer_node_channels_last(const veer_graph_t *g, veer_node_t no
     return veer_node_int(g, node, "channels_last") != 0;
 }
 
+/* group_norm or its gradient: rows are the groups of each sample. */
+static inline bool veer_op_is_group_norm(veer_op_t op) {
+    return op == VEER_OP_GROUP_NORM || op == VEER_OP_GROUP_NORM_GRAD;
+}
+
 #define VEER_CHANNELS_LAST_ATTR                                                                                        \
     { .name = "channels_last", .kind = VEER_ATTR_INT, .doc = "1: x and y are [N, spatial..., C], C at the end" }
 

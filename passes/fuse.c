@@ -21,6 +21,8 @@
  * function may cost is limited (MOST_DECLINED), so that compile time does not depend on how picky a target is.
  */
 #include "passes/fuse.h"
+
+#include "ir/channels.h"
 #include "passes/outline.h"
 #include "passes/pass.h"
 
@@ -84,7 +86,7 @@ static bool is_pointwise(const veer_graph_t *g, veer_node_t n) {
 static int64_t rows_of(const veer_graph_t *g, veer_node_t n) {
     veer_op_t op = veer_node_op(g, n);
     bool reduction = veer_op_has(op, VEER_REDUCTION) && op != VEER_OP_ARG_MAX;
-    bool groups = op == VEER_OP_GROUP_NORM || op == VEER_OP_GROUP_NORM_GRAD, rowwise = veer_op_has(op, VEER_ROWWISE);
+    bool groups = veer_op_is_group_norm(op), rowwise = veer_op_has(op, VEER_ROWWISE);
     if (!reduction && !rowwise && !groups) return 0;
     const veer_type_t *x = veer_value_type(g, veer_node_in(g, n, 0));
     if (groups) return x->dims[0] * veer_node_int(g, n, "groups");

@@ -21,6 +21,7 @@
  * layout_rules.c holds the rules. Declines: functions without convolutions stay as they are; so does a convolution that
  * the target does not take with its channels last.
  */
+#include "ir/channels.h"
 #include "passes/layout_internal.h"
 
 #include <assert.h>
@@ -132,8 +133,8 @@ static int pull_of(const veer_layout_t *l, veer_value_t v) {
         veer_node_t user = veer_value_use(l->g, v, i, &at);
         veer_op_t op = veer_node_op(l->g, user);
         bool image = op == VEER_OP_CONV || op == VEER_OP_CONV_TRANSPOSE;
-        bool passes_on = veer_op_has(op, VEER_ELEMENTWISE) || veer_op_has(op, VEER_MOVES) || op == VEER_OP_GROUP_NORM ||
-                         op == VEER_OP_GROUP_NORM_GRAD || op == VEER_OP_AVG_POOL || op == VEER_OP_MAX_POOL ||
+        bool passes_on = veer_op_has(op, VEER_ELEMENTWISE) || veer_op_has(op, VEER_MOVES) ||
+                         veer_op_is_group_norm(op) || op == VEER_OP_AVG_POOL || op == VEER_OP_MAX_POOL ||
                          op == VEER_OP_RESIZE;
         sum += image ? (at == 0 ? 1 : -1) : passes_on ? l->pull[veer_node_out(l->g, user, 0).i] : -1;
     }

@@ -66,8 +66,7 @@ static int64_t blocks_of(int64_t space, int64_t position_bytes) {
 }
 
 static bool is_large_norm(const split_t *s, veer_node_t n, norm_t *out) {
-    veer_op_t op = veer_node_op(s->g, n);
-    if ((op != VEER_OP_GROUP_NORM && op != VEER_OP_GROUP_NORM_GRAD) || !veer_node_channels_last(s->g, n)) return false;
+    if (!veer_op_is_group_norm(veer_node_op(s->g, n)) || !veer_node_channels_last(s->g, n)) return false;
     veer_value_t x = veer_node_in(s->g, n, 0);
     veer_type_t t = *veer_value_type(s->g, x);
     int64_t sample = veer_type_count_range(&t, 1, t.rank) * (int64_t)sizeof(float);

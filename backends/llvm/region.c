@@ -1,4 +1,5 @@
 #include "backends/llvm/region.h"
+#include "ir/channels.h"
 #include "ir/half.h"
 
 #include <math.h>
@@ -326,8 +327,7 @@ static bool check_dtypes(reader_t *n) {
         return veer_fx_decline(n->r, "%s gives %s", name, veer_dtype_name(n->e.type.dtype));
     veer_dtype_t d = n->in_count && n->in[0] >= 0 ? type_of(n->r, n->in[0]).dtype : n->e.type.dtype;
     veer_dtype_t d1 = n->in_count > 1 && n->in[1] >= 0 ? type_of(n->r, n->in[1]).dtype : d;
-    bool rows =
-        veer_op_has(n->e.op, VEER_ROWWISE) || n->e.op == VEER_OP_GROUP_NORM || n->e.op == VEER_OP_GROUP_NORM_GRAD;
+    bool rows = veer_op_has(n->e.op, VEER_ROWWISE) || veer_op_is_group_norm(n->e.op);
     if (rows && d != VEER_DTYPE_F32) return veer_fx_decline(n->r, "%s of %s", name, veer_dtype_name(d));
     if (veer_op_has(n->e.op, VEER_ELEMENTWISE) && !veer_fx_has(n->e.op, d, d1))
         return veer_fx_decline(n->r, "no kernel for %s of %s", name, veer_dtype_name(d));
