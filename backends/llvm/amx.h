@@ -27,6 +27,7 @@
 #define VEER_BACKENDS_LLVM_AMX_H
 
 #include "backends/llvm/tile.h"
+#include "ir/base/integers.h"
 
 enum {
     VEER_AMX_SIDE = 16,                                        /* rows of a tile; columns of a result's */
@@ -75,10 +76,10 @@ LLVMValueRef veer_amx_row(veer_emit_t *e, const veer_amx_parts_t *low, const vee
 
 /* Whole tiles or chunks that hold n rows, columns or steps. */
 static inline int64_t veer_amx_tiles(int64_t n) {
-    return (n + VEER_AMX_SIDE - 1) / VEER_AMX_SIDE;
+    return veer_ceil_div(n, VEER_AMX_SIDE);
 }
 static inline int64_t veer_amx_chunks(int64_t k) {
-    return (k + VEER_AMX_CHUNK - 1) / VEER_AMX_CHUNK;
+    return veer_ceil_div(k, VEER_AMX_CHUNK);
 }
 static inline int64_t veer_amx_packed_floats(int64_t n, int64_t k, int parts) {
     return veer_amx_tiles(n) * veer_amx_chunks(k) * veer_amx_tile_floats(parts);

@@ -57,7 +57,7 @@ static inline int64_t veer_conv_amx_x_floats(const veer_conv_amx_cut_t *cut) {
 }
 /* Blocks of a full group. */
 static inline int64_t veer_conv_amx_blocks(const veer_conv_amx_cut_t *cut) {
-    return (cut->group_segments * cut->tiles + VEER_AMX_TALL - 1) / VEER_AMX_TALL;
+    return veer_ceil_div(cut->group_segments * cut->tiles, VEER_AMX_TALL);
 }
 
 /* Writes the body of a kernel that does items [begin, end). */

@@ -66,7 +66,7 @@ static val_t first_row_of(conv_t *c, val_t segment) {
 /* A piece of x is some positions of a row of a plane. Rows follow each other as they lie in scratch. */
 enum { PIECE = 8 };
 static int64_t pieces_of_row(const conv_t *c) {
-    return (c->cut->pitch + PIECE - 1) / PIECE;
+    return veer_ceil_div(c->cut->pitch, PIECE);
 }
 
 static void store_line(conv_t *c, val_t line, val_t to, int part) {
@@ -257,7 +257,7 @@ static void fetch_weights(conv_t *c, const block_t *b, val_t step) {
     enum { LINES = STEP_FLOATS / LINE_FLOATS, AHEAD = 16, EVERY = 4 };
     veer_emit_t *e = c->e;
     int64_t blocks = veer_conv_amx_blocks(c->cut), steps = c->cut->chunks * c->cut->taps;
-    int64_t each = (LINES + blocks - 1) / blocks;
+    int64_t each = veer_ceil_div(LINES, blocks);
     val_t from;
     if (blocks > 1) {
         val_t turn = veer_emit_add(e, veer_emit_mul(e, b->number, steps), step);
@@ -283,7 +283,7 @@ static void do_step(conv_t *c, const block_t *b, val_t chunk, val_t tap) {
     for (int i = 0; i < TILES; i++) tall.a[i] = veer_emit_at(e, b->tiles[i].x, x);
     fetch_weights(c, b, step);
     veer_amx_tall_step(e, &tall);
-    int64_t steps = cut->chunks * cut->taps, rows = (ROWS + steps - 1) / steps;
+    int64_t steps = cut->chunks * cut->taps, rows = veer_ceil_div(ROWS, steps);
     val_t from = veer_emit_mul(e, step, rows), all = number(c, ROWS);
     val_t end = veer_emit_min(e, veer_emit_add(e, from, number(c, rows)), all);
     finish_rows(c, from, end);

@@ -17,7 +17,7 @@ typedef struct row_s {
 static double score(const row_t *r, int64_t j) {
     double dot = 0, q[VEER_BLOCK], k[VEER_BLOCK];
     for (int64_t i = 0; i < r->d; i += VEER_BLOCK) {
-        int64_t count = veer_least(VEER_BLOCK, r->d - i);
+        int64_t count = veer_min_i64(VEER_BLOCK, r->d - i);
         veer_load_block(&r->c->in[0], r->q + i, 1, count, q);
         veer_load_block(&r->c->in[1], r->k + j * r->d + i, 1, count, k);
         for (int64_t n = 0; n < count; n++) dot += q[n] * k[n];
@@ -50,7 +50,7 @@ static void find_largest(row_t *r) {
 
 static void attend(row_t *r, int64_t first_out) {
     find_largest(r);
-    for (int64_t at = 0; at < r->dv; at += VEER_BLOCK) weigh(r, first_out, at, veer_least(VEER_BLOCK, r->dv - at));
+    for (int64_t at = 0; at < r->dv; at += VEER_BLOCK) weigh(r, first_out, at, veer_min_i64(VEER_BLOCK, r->dv - at));
 }
 
 /* `mask`: its operand. */
@@ -91,7 +91,7 @@ veer_kernel_result_t veer_reference_attention(veer_reference_call_t *c) {
 static double weight_gradient(const row_t *r, int64_t dy, int64_t j) {
     double dot = 0, a[VEER_BLOCK], b[VEER_BLOCK];
     for (int64_t i = 0; i < r->dv; i += VEER_BLOCK) {
-        int64_t count = veer_least(VEER_BLOCK, r->dv - i);
+        int64_t count = veer_min_i64(VEER_BLOCK, r->dv - i);
         veer_load_block(&r->c->in[3], dy + i, 1, count, a);
         veer_load_block(&r->c->in[2], r->v + j * r->dv + i, 1, count, b);
         for (int64_t n = 0; n < count; n++) dot += a[n] * b[n];
@@ -103,7 +103,7 @@ static double weight_gradient(const row_t *r, int64_t dy, int64_t j) {
 static void accumulate(const veer_tensor_t *t, int64_t first, int64_t count, double factor, double *sum) {
     double x[VEER_BLOCK];
     for (int64_t i = 0; i < count; i += VEER_BLOCK) {
-        int64_t part = veer_least(VEER_BLOCK, count - i);
+        int64_t part = veer_min_i64(VEER_BLOCK, count - i);
         veer_load_block(t, first + i, 1, part, x);
         veer_add_scaled(part, factor, x, sum + i);
     }

@@ -4,6 +4,7 @@
 #define VEER_BACKENDS_REFERENCE_BLOCK_H
 
 #include "backends/reference/kernel.h"
+#include "ir/base/integers.h"
 
 enum { VEER_BLOCK = 256 };
 
@@ -32,10 +33,6 @@ static inline void veer_add_scaled(int64_t count, double factor, const double *x
 /* True where operand i is present. */
 static inline bool veer_call_has(const veer_reference_call_t *c, int i) {
     return i < c->in_count && c->in[i].data;
-}
-
-static inline int64_t veer_least(int64_t a, int64_t b) {
-    return a < b ? a : b;
 }
 
 #endif

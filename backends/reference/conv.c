@@ -81,7 +81,7 @@ static veer_kernel_result_t convolve(veer_reference_call_t *c, bool transposed) 
         t.m = row / rows % channels, t.n = row / rows / channels;
         t.o0 = row % rows / s.out[1], t.o1 = row % s.out[1];
         for (t.at = 0; t.at < s.out[2]; t.at += VEER_BLOCK) {
-            t.count = veer_least(VEER_BLOCK, s.out[2] - t.at);
+            t.count = veer_min_i64(VEER_BLOCK, s.out[2] - t.at);
             for (int64_t i = 0; i < t.count; i++) sum[i] = veer_call_has(c, 2) ? veer_load_double(&c->in[2], t.m) : 0;
             add_all(&t);
             int64_t at = veer_plane(&s.y, t.n, t.m) + (row % rows * s.out[2] + t.at) * s.y.position;

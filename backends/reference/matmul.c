@@ -44,7 +44,7 @@ veer_kernel_result_t veer_reference_matmul(veer_reference_call_t *c) {
         matrix_t left = matrix_of(&c->in[0], y, batch, trans_a), right = matrix_of(&c->in[1], y, batch, trans_b);
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j += VEER_BLOCK) {
-                int64_t count = veer_least(VEER_BLOCK, n - j);
+                int64_t count = veer_min_i64(VEER_BLOCK, n - j);
                 product_row(&left, &right, k, i, j, count, sum);
                 veer_store_block(&c->out[0], (batch * m + i) * n + j, count, sum);
             }
