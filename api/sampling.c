@@ -2,11 +2,11 @@
 #include "api/sampling.h"
 
 #include "frontend/npy.h"
+#include "ir/base/clock.h"
 #include "ir/print.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* ---- lists and counts ---- */
 
@@ -404,20 +404,14 @@ typedef struct run_s {
     veer_samples_t *out;
     void **in, **results; /* one buffer per input and output of the plan, at the batch's size */
     int64_t done, batches, batch;
-    struct timespec start;
+    double start; /* veer_clock_seconds */
 } run_t;
-
-static double seconds_since(const struct timespec *start) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
-}
 
 static int on_step(const veer_step_info_t *info, void *user) {
     run_t *r = user;
     veer_step_info_t all = {.step = r->batch * info->steps + info->step,
                             .steps = r->batches * info->steps,
-                            .seconds = seconds_since(&r->start)};
+                            .seconds = veer_clock_seconds() - r->start};
     return r->options->progress(&all, r->options->user);
 }
 
@@ -552,12 +546,12 @@ veer_status_t veer_sampling_run(veer_sampling_t *s, const veer_run_options_t *op
     run_t r = {
         .s = s, .options = options ? options : &defaults, .out = out, .batches = (s->count + s->batch - 1) / s->batch};
     if (r.options->steps > 0 && r.options->steps < out->steps) out->steps = r.options->steps;
-    clock_gettime(CLOCK_MONOTONIC, &r.start);
+    r.start = veer_clock_seconds();
     veer_status_t status = make_results(s, out);
     if (!status) status = make_buffers(&r);
     for (; !status && r.done < s->count; r.batch++) status = run_batch(&r);
     free_buffers(&r);
-    out->seconds = seconds_since(&r.start);
+    out->seconds = veer_clock_seconds() - r.start;
     if (status && (veer_status_code(status) != VEER_ERR_INTERRUPTED || !out->count)) {
         veer_samples_deinit(out);
     } else if (status) {

@@ -1,12 +1,12 @@
 #include "api/tune.h"
 
+#include "ir/base/clock.h"
 #include "ir/base/text.h"
 #include "ir/print.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { REASON_BYTES = 512, WHY_BYTES = 160, MACHINE_BYTES = 8192, ALIGNMENT = 64, MAX_BUFS = 64 };
@@ -281,12 +281,6 @@ static void forget(const bench_t *b, const veer_choice_t *c, bool is_large) {
     for (int i = 0; is_large && i < b->count; i++) evict(b->buf[i], b->constant_bytes[i]);
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Seconds of one execution; negative where the kernel fails. */
 static double execute(const bench_t *b, const veer_choice_t *c) {
     void *buf[MAX_BUFS];
@@ -294,16 +288,16 @@ static double execute(const bench_t *b, const veer_choice_t *c) {
     if (c->packed) buf[c->packed_buf] = (void *)(uintptr_t)c->packed;
     veer_kernel_args_t args = {
         .buf = buf, .params = c->desc.params, .end = c->desc.work_items, .scratch = b->scratch, .threads = 1};
-    double begin = now();
-    return c->desc.fn(&args) == VEER_KERNEL_OK ? now() - begin : -1;
+    double begin = veer_clock_seconds();
+    return c->desc.fn(&args) == VEER_KERNEL_OK ? veer_clock_seconds() - begin : -1;
 }
 
 /* The best of several rounds, in which the candidates take turns; in the first pass after one that warms up. */
 static void measure_rounds(const bench_t *b, subject_t *s, int pass, bool is_large) {
-    double begin = now();
+    double begin = veer_clock_seconds();
     s->settled = true;
     for (int round = pass ? 0 : -1; round < ROUNDS; round++) {
-        if (round >= 1 && now() - begin > ENOUGH_SECONDS) break;
+        if (round >= 1 && veer_clock_seconds() - begin > ENOUGH_SECONDS) break;
         for (int m = 0; m < VEER_MAKER_COUNT; m++) {
             if (!s->choices[m].by) continue;
             forget(b, &s->choices[m], is_large);
@@ -338,10 +332,10 @@ static void decide(subject_t *s) {
 }
 
 static void await_unit(veer_tuning_t *t, const veer_makers_t *makers) {
-    double begin = now();
-    while (t->waited + now() - begin < MOST_WAITING && veer_makers_unit_share(makers) < OWN_SHARE)
+    double begin = veer_clock_seconds();
+    while (t->waited + veer_clock_seconds() - begin < MOST_WAITING && veer_makers_unit_share(makers) < OWN_SHARE)
         usleep(LOOK_MICROSECONDS);
-    t->waited += now() - begin;
+    t->waited += veer_clock_seconds() - begin;
 }
 
 static veer_status_t measure(veer_tuning_t *t, const veer_makers_t *makers, subject_t *s, int pass) {
@@ -370,10 +364,10 @@ static veer_status_t emit_candidates(veer_tuning_t *t, veer_makers_t *makers) {
 }
 
 static veer_status_t measure_passes(veer_tuning_t *t, const veer_makers_t *makers) {
-    double begin = now();
+    double begin = veer_clock_seconds();
     for (int pass = 0; pass < MOST_PASSES; pass++) {
-        if (pass == LEAST_PASSES) begin = now();
-        if (pass > LEAST_PASSES && now() - begin > MORE_SECONDS) break;
+        if (pass == LEAST_PASSES) begin = veer_clock_seconds();
+        if (pass > LEAST_PASSES && veer_clock_seconds() - begin > MORE_SECONDS) break;
         for (int i = 0; i < t->count; i++) {
             subject_t *s = &t->subjects[i];
             if (!is_open(t, s) || (pass >= LEAST_PASSES && s->settled)) continue;

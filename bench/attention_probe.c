@@ -97,10 +97,10 @@ int main(int argc, char **argv) {
     static case_t cases[SHAPES][2];
     veer_llvm_t *llvm;
     check(veer_llvm_create(veer_allocator_system(), argc > 1 ? argv[1] : NULL, &llvm));
-    double start = now();
+    double start = veer_clock_seconds();
     for (int i = 0; i < 2 * SHAPES; i++) make_case(&shapes[i / 2], i % 2, &cases[i / 2][i % 2], llvm);
     check(veer_llvm_finish(llvm));
-    printf("%d kernels compiled in %.0f ms\n", 2 * SHAPES, 1e3 * (now() - start));
+    printf("%d kernels compiled in %.0f ms\n", 2 * SHAPES, 1e3 * (veer_clock_seconds() - start));
     printf("heads x length x size           layout | forward: 1, 2 | gradient: 1, 2 | items | scratch KB\n");
     for (int i = 0; i < SHAPES; i++) {
         const shape_t *s = &shapes[i];

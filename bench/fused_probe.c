@@ -4,6 +4,7 @@
  *     build/release/veer-bench-fused [CPU]        CPU: an LLVM name such as x86-64-v3; this machine by default
  */
 #include "backends/llvm/llvm.h"
+#include "ir/base/clock.h"
 #include "ir/builder.h"
 
 #include <stdio.h>
@@ -22,16 +23,10 @@ typedef struct probe_s {
     double compile_ms; /* processor time: the machine may be busy */
 } probe_t;
 
-static double clock_of(clockid_t clock) {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-static double now(void) {
-    return clock_of(CLOCK_MONOTONIC);
-}
 static double processor_time(void) {
-    return clock_of(CLOCK_PROCESS_CPUTIME_ID);
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static void check(veer_status_t status) {
@@ -162,13 +157,13 @@ static int make_probes(probe_t *p) {
 static double time_kernel(veer_kernel_fn fn, const veer_kernel_args_t *args) {
     double best = 1e9;
     for (int r = 0; r < REPEATS; r++) {
-        double start = now();
+        double start = veer_clock_seconds();
         int calls = 0;
         do {
             if (fn(args)) return 0;
             calls++;
-        } while (now() - start < 2e-3);
-        double each = (now() - start) / calls;
+        } while (veer_clock_seconds() - start < 2e-3);
+        double each = (veer_clock_seconds() - start) / calls;
         if (each < best) best = each;
     }
     return best;
@@ -215,9 +210,9 @@ static void run_memcpy(const char *name, int64_t bytes) {
 int main(int argc, char **argv) {
     static probe_t probes[MAX_PROBES];
     veer_llvm_t *llvm;
-    double start = now();
+    double start = veer_clock_seconds();
     check(veer_llvm_create(veer_allocator_system(), argc > 1 ? argv[1] : NULL, &llvm));
-    printf("%d lanes; create %.1f ms\n", veer_llvm_lanes(llvm), (now() - start) * 1e3);
+    printf("%d lanes; create %.1f ms\n", veer_llvm_lanes(llvm), (veer_clock_seconds() - start) * 1e3);
     int count = make_probes(probes);
     double total = 0;
     for (int i = 0; i < count; i++) { /* one by one, to see which are slow to compile */

@@ -117,13 +117,13 @@ int main(int argc, char **argv) {
     veer_onednn_t *dnn;
     check(veer_llvm_create(veer_allocator_system(), argc > 1 ? argv[1] : NULL, &llvm));
     check(veer_onednn_create(veer_allocator_system(), &dnn));
-    double start = now();
+    double start = veer_clock_seconds();
     for (int i = 0; i < SHAPES; i++) {
         make_case(&shapes[i], &cases[i]);
         emit_case(llvm, &cases[i]);
     }
     check(veer_llvm_finish(llvm));
-    printf("%d kernels compiled in %.0f ms\n", SHAPES, 1e3 * (now() - start));
+    printf("%d kernels compiled in %.0f ms\n", SHAPES, 1e3 * (veer_clock_seconds() - start));
     for (int i = 0; i < SHAPES; i++) check(veer_onednn_emit(dnn, cases[i].g, cases[i].node, NULL, &cases[i].dnn));
     char *room = veer_alloc(veer_allocator_system(), RING_BYTES);
     if (!room) return 1;

@@ -6,23 +6,17 @@
  * "kernel" columns are our tiles on all threads, the others single primitives of one thread, all in GFLOP/s. */
 #include "backends/onednn/compat.h"
 #include "backends/onednn/onednn.h"
+#include "ir/base/clock.h"
 #include "ir/builder.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static dnnl_engine_t engine;
 static dnnl_stream_t stream;
 static const double seconds_per_number = 0.05;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void fill(float *data, size_t count) {
     for (size_t i = 0; i < count; i++) data[i] = (float)(i * 7 % 13) * 0.01f;
@@ -59,11 +53,11 @@ static double rate_of(dnnl_primitive_desc_t pd, double flops) {
         count++;
     }
     if (dnnl_primitive_create(&primitive, pd)) exit(1);
-    double start = now();
-    for (int i = 0; i < 5 || now() - start < seconds_per_number; i++) {
-        double from = now();
+    double start = veer_clock_seconds();
+    for (int i = 0; i < 5 || veer_clock_seconds() - start < seconds_per_number; i++) {
+        double from = veer_clock_seconds();
         dnnl_primitive_execute(primitive, stream, count, args);
-        double took = now() - from;
+        double took = veer_clock_seconds() - from;
         if (took < best) best = took;
     }
     for (int i = 0; i < count; i++) dnnl_memory_destroy(args[i].memory), free(data[i]);
@@ -150,9 +144,9 @@ static double matmul_rate(const matmul_t *c, form_t form) {
 /* ---- our kernels ---- */
 
 static double kernel_rate(const veer_onednn_kernel_t *k, void *const *buf, int threads) {
-    double best = 1e9, start = now();
-    for (int i = 0; i < 5 || now() - start < seconds_per_number; i++) {
-        double from = now();
+    double best = 1e9, start = veer_clock_seconds();
+    for (int i = 0; i < 5 || veer_clock_seconds() - start < seconds_per_number; i++) {
+        double from = veer_clock_seconds();
 #pragma omp parallel num_threads(threads)
         {
             int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
@@ -165,7 +159,7 @@ static double kernel_rate(const veer_onednn_kernel_t *k, void *const *buf, int t
             args.begin = k->work_items * me / team, args.end = k->work_items * (me + 1) / team;
             if (args.begin < args.end && k->fn(&args)) exit(1);
         }
-        double took = now() - from;
+        double took = veer_clock_seconds() - from;
         if (took < best) best = took;
     }
     return k->flops / best * 1e-9;

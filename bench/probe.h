@@ -3,6 +3,7 @@
 #define VEER_BENCH_PROBE_H
 
 #include "ir/base/allocator.h"
+#include "ir/base/clock.h"
 #include "ir/base/status.h"
 #include "ir/types.h"
 #include "runtime/plan.h"
@@ -11,18 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static inline void check(veer_status_t status) {
     if (!status) return;
     fprintf(stderr, "%s\n", veer_status_message(status, 0));
     exit(1);
-}
-
-static inline double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* Multiples of `step` between -6 and 6 of them. */
@@ -46,7 +40,7 @@ typedef struct probe_s {
 
 /* Seconds of one execution, its items shared out over threads. */
 static inline double execute(const probe_t *p, int64_t turn, int threads) {
-    double from = now();
+    double from = veer_clock_seconds();
 #pragma omp parallel num_threads(threads)
     {
         static _Thread_local void *scratch;
@@ -60,13 +54,13 @@ static inline double execute(const probe_t *p, int64_t turn, int threads) {
         if (p->next) args.next = p->next(p->user, turn, args.begin);
         if (args.begin < args.end && p->fn(&args)) exit(1);
     }
-    return now() - from;
+    return veer_clock_seconds() - from;
 }
 
 /* GFLOP/s of the best of several executions. */
 static inline double rate_of(const probe_t *p, double flops, int threads) {
-    double best = 1e9, start = now();
-    for (int i = 0; i < 5 || now() - start < 0.06; i++) {
+    double best = 1e9, start = veer_clock_seconds();
+    for (int i = 0; i < 5 || veer_clock_seconds() - start < 0.06; i++) {
         double took = execute(p, i, threads);
         if (took < best) best = took;
     }
@@ -111,9 +105,9 @@ static inline void write_again(const written_t *w, int threads) {
 /* As rate_of, with another copy in each turn, each copy once at least. `written`: NULL, nothing. */
 static inline double cold_rate(probe_t p, const ring_t *ring, void **bufs, const written_t *written, double flops,
                                int threads) {
-    double best = 1e9, start = now();
+    double best = 1e9, start = veer_clock_seconds();
     p.next = next_of, p.user = ring;
-    for (int i = 0; i < 5 || now() - start < 0.06 || i < ring->count; i++) {
+    for (int i = 0; i < 5 || veer_clock_seconds() - start < 0.06 || i < ring->count; i++) {
         bufs[ring->buf] = ring->copies + (size_t)(i % ring->count) * ring->bytes;
         if (written) write_again(written, threads);
         double took = execute(&p, i, threads);

@@ -141,7 +141,7 @@ int main(int argc, char **argv) {
     veer_onednn_t *dnn;
     check(veer_llvm_create(veer_allocator_system(), argc > 1 ? argv[1] : NULL, &llvm));
     check(veer_onednn_create(veer_allocator_system(), &dnn));
-    double start = now();
+    double start = veer_clock_seconds();
     for (int i = 0; i < SHAPES; i++) {
         make_case(&shapes[i], &cases[i]);
         estimate(llvm, &cases[i]);
@@ -149,10 +149,10 @@ int main(int argc, char **argv) {
             check(veer_llvm_conv_emit(llvm, cases[i].g, cases[i].node, ways[k].tile, ways[k].fly, &cases[i].ours[k]));
         if (cases[i].has_unit) check(veer_llvm_conv_amx_emit(llvm, cases[i].g, cases[i].node, &cases[i].unit));
     }
-    double emitted = now();
+    double emitted = veer_clock_seconds();
     check(veer_llvm_finish(llvm));
     printf("%d kernels: %.0f ms for code and weights, compiled in %.0f ms\n", WAYS * SHAPES, 1e3 * (emitted - start),
-           1e3 * (now() - emitted));
+           1e3 * (veer_clock_seconds() - emitted));
     for (int i = 0; i < SHAPES; i++) check(veer_onednn_emit(dnn, cases[i].g, cases[i].node, NULL, &cases[i].dnn));
     char *room = veer_alloc(veer_allocator_system(), RING_BYTES);
     if (!room) return 1;

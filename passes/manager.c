@@ -1,5 +1,6 @@
 #include "passes/manager.h"
 
+#include "ir/base/clock.h"
 #include "ir/base/suggest.h"
 #include "ir/base/text.h"
 #include "ir/print.h"
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef struct stage_s {
@@ -232,12 +232,6 @@ static veer_status_t write_repro(const veer_pipeline_t *p, int from, const char 
 
 /* ---- runs ---- */
 
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
 static veer_status_t run_func(stage_t *s, veer_graph_t *g, veer_func_t func, const veer_pipeline_options_t *o,
                               veer_pass_ctx_t *ctx) {
     veer_arena_init(&ctx->scratch, veer_graph_allocator(g));
@@ -255,7 +249,7 @@ static veer_status_t run_func(stage_t *s, veer_graph_t *g, veer_func_t func, con
 static veer_status_t run_stage(stage_t *s, veer_graph_t *g, veer_func_t only, const veer_pipeline_options_t *o) {
     veer_pass_ctx_t ctx = {.def = s->def, .eval = o->eval, .target = o->target};
     memcpy(ctx.options, s->options, sizeof ctx.options);
-    double start_ms = now_ms();
+    double start = veer_clock_seconds();
     veer_status_t status = veer_ok();
     /* A pass may add functions behind the one at hand, and they have their turn; it must not remove any but that one.
      */
@@ -264,7 +258,7 @@ static veer_status_t run_stage(stage_t *s, veer_graph_t *g, veer_func_t only, co
         status = run_func(s, g, f, o, &ctx);
         f = next.i || only.i ? next : veer_graph_next_func(g, f);
     }
-    s->time_ms = now_ms() - start_ms;
+    s->time_ms = (veer_clock_seconds() - start) * 1e3;
     memcpy(s->counters, ctx.counters, sizeof s->counters);
     s->counter_count = ctx.counter_count;
     return status;

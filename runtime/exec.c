@@ -8,6 +8,7 @@
  *     Around a loop, and between its iterations, all meet.
  *  3. Behind a call that failed nothing is begun; what is before it is done by all, so of several failures the earliest
  *     tells. */
+#include "ir/base/clock.h"
 #include "runtime/plan_internal.h"
 #include "runtime/share.h"
 #include "runtime/team.h"
@@ -17,7 +18,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_LEVELS = 8, MAX_THREADS = 256 };
 
@@ -53,12 +53,6 @@ struct veer_exec_s {
     bool interrupted; /* by the progress callback */
     bool stop;        /* written while all wait, read when they go on */
 };
-
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Cores, not hardware threads: SMT siblings share the FMA units that our kernels keep busy. */
 int veer_threads_default(void) {
@@ -255,7 +249,7 @@ static bool report(worker_t *w, int64_t done, int64_t trip) {
     veer_exec_t *exec = w->exec;
     const veer_run_options_t *o = exec->options;
     if (w->me == 0) {
-        veer_step_info_t info = {.step = done, .steps = trip, .seconds = now_seconds() - exec->start_seconds};
+        veer_step_info_t info = {.step = done, .steps = trip, .seconds = veer_clock_seconds() - exec->start_seconds};
         exec->steps_done = done, exec->steps = trip;
         exec->interrupted = o->progress(&info, o->user) != 0;
     }
@@ -298,12 +292,12 @@ typedef struct timing_s {
 static void start_clock(void *user) {
     timing_t *t = user;
     decide(t->exec);
-    t->exec->call_start = now_seconds();
+    t->exec->call_start = veer_clock_seconds();
 }
 static void stop_clock(void *user) {
     timing_t *t = user;
     decide(t->exec);
-    *t->seconds += now_seconds() - t->exec->call_start;
+    *t->seconds += veer_clock_seconds() - t->exec->call_start;
 }
 
 /* Times are of calls that nothing overlaps, from the moment that all are there: who leaves first may do it all. */
@@ -319,10 +313,10 @@ static bool run_calls(worker_t *w, int first, int end, int level) {
     for (int at = first; at < end;) {
         const veer_call_t *call = &w->exec->plan->calls[at];
         bool is_loop = call->info.kind == VEER_CALL_LOOP, is_far = (w->turn + 1) % VEER_BOARD_APART == 0;
-        double start = seconds ? now_seconds() : 0;
+        double start = seconds ? veer_clock_seconds() : 0;
         if (is_far && !meet(w)) return false;
         if (is_loop && !run_loop(w, at, level)) return false;
-        if (is_loop && seconds && w->me == 0) seconds[at] += now_seconds() - start;
+        if (is_loop && seconds && w->me == 0) seconds[at] += veer_clock_seconds() - start;
         if (!is_loop && seconds && !run_timed(w, call, at, &seconds[at])) return false;
         if (!is_loop && !seconds) run_call(w, call, at);
         at = is_loop ? call->body_end : at + 1;
@@ -410,7 +404,7 @@ veer_status_t veer_exec_run(veer_exec_t *exec, const veer_run_options_t *options
     exec->options = options;
     exec->interrupted = exec->stop = false;
     atomic_init(&exec->failed_at, INT_MAX);
-    exec->start_seconds = now_seconds();
+    exec->start_seconds = veer_clock_seconds();
 #pragma omp parallel num_threads(threads)
     {
         /* The team may be smaller than asked for; every item is done all the same. */

@@ -2,13 +2,13 @@
 
 #include "api/choose.h"
 #include "api/sampling.h"
+#include "ir/base/clock.h"
 #include "ir/flops.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PATH_BYTES = 4096, REASON_BYTES = 512, MAX_RUNS = 1000, MIN_RUNS = 5, MAX_COMPILES = 16 };
@@ -78,12 +78,6 @@ bool veer_bench_skip(const veer_bench_pair_t *pair, const veer_bench_places_t *p
 
 /* ---- one measurement ---- */
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static veer_status_t apply(const veer_bench_pair_t *pair, const veer_bench_options_t *o, veer_settings_t *settings) {
     char text[PATH_BYTES];
     snprintf(text, sizeof text, "%d", o->steps ? o->steps : pair->steps);
@@ -130,9 +124,9 @@ static bool is_finite(const veer_tensor_t *x) {
 /* Milliseconds per step of one run. A run that ends in infinities would be timed on numbers nobody computes with. */
 static veer_status_t run_once(veer_sampling_t *s, int threads, double *out_ms, int *out_steps) {
     veer_samples_t samples = {0};
-    double start = now();
+    double start = veer_clock_seconds();
     veer_status_t status = veer_sampling_run(s, &(veer_run_options_t){.threads = threads}, &samples);
-    double seconds = now() - start;
+    double seconds = veer_clock_seconds() - start;
     if (!status && !is_finite(&samples.x_0)) status = veer_error(VEER_ERR_FAILED, "the samples are not finite");
     if (!status) {
         *out_ms = seconds * 1e3 / (double)samples.steps;
@@ -164,8 +158,8 @@ static veer_status_t run_many(veer_sampling_t *s, const veer_bench_options_t *o,
                               veer_bench_result_t *out) {
     double ms[MAX_RUNS], shares[MAX_RUNS];
     VEER_TRY(run_once(s, o->threads, &ms[0], &out->steps)); /* warm: pages touched, threads started */
-    double start = now();
-    while (out->runs < MAX_RUNS && (out->runs < MIN_RUNS || now() - start < o->seconds)) {
+    double start = veer_clock_seconds();
+    while (out->runs < MAX_RUNS && (out->runs < MIN_RUNS || veer_clock_seconds() - start < o->seconds)) {
         VEER_TRY(run_once(s, o->threads, &ms[out->runs], &out->steps));
         shares[out->runs++] = unit_share(makers, o->threads > 0 ? o->threads : 1);
     }
@@ -216,9 +210,9 @@ static veer_status_t run_in_turns(veer_sampling_t **s, const veer_bench_options_
     enum { KINDS = 3, TURNS = MAX_RUNS / KINDS };
     double ms[KINDS][TURNS], start = 0;
     for (int warm = 1; warm >= 0; warm--) {
-        start = now();
+        start = veer_clock_seconds();
         for (out->runs = 0; out->runs < (warm ? 1 : TURNS); out->runs++) {
-            if (out->runs >= MIN_RUNS && now() - start >= o->seconds) break;
+            if (out->runs >= MIN_RUNS && veer_clock_seconds() - start >= o->seconds) break;
             VEER_TRY(run_once(s[0], o->threads, &ms[0][out->runs], &out->steps));
             VEER_TRY(run_once(s[0], 1, &ms[1][out->runs], &out->steps));
             VEER_TRY(run_copies(s, o->copies, &ms[2][out->runs]));
@@ -250,9 +244,9 @@ static veer_status_t compare_threads(const veer_bench_pair_t *pair, const veer_b
 /* Compiles and gives the time it took. */
 static veer_status_t timed_compile(const veer_bench_pair_t *pair, const veer_bench_options_t *o,
                                    veer_allocator_t allocator, double *out_seconds, veer_sampling_t **out) {
-    double start = now();
+    double start = veer_clock_seconds();
     VEER_TRY(veer_bench_compile(pair, o, allocator, out));
-    *out_seconds = now() - start;
+    *out_seconds = veer_clock_seconds() - start;
     return veer_ok();
 }
 

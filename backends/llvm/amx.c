@@ -1,8 +1,8 @@
 #include "backends/llvm/amx.h"
+#include "ir/base/clock.h"
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
@@ -23,18 +23,12 @@ bool veer_amx_permitted(void) {
 #if defined(__x86_64__) && defined(__linux__)
 enum { PROBE_ROUNDS = 250, PRODUCTS = 4, PRODUCT_CYCLES = 16 };
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static double seconds_of_products(void) {
-    double begin = now();
+    double begin = veer_clock_seconds();
     for (int i = 0; i < PROBE_ROUNDS; i++)
         __asm__ volatile("tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm7, %tmm4, %tmm1\n\t"
                          "tdpbf16ps %tmm6, %tmm5, %tmm2\n\ttdpbf16ps %tmm7, %tmm5, %tmm3");
-    return now() - begin;
+    return veer_clock_seconds() - begin;
 }
 
 /* The time that products take where nobody else is on the core, by multiplications each of which waits for the one
@@ -42,12 +36,12 @@ static double seconds_of_products(void) {
 static double seconds_of_cycles(void) {
     enum { CYCLES = 3, AT_ONCE = 8 };
     uint64_t x = 3;
-    double begin = now();
+    double begin = veer_clock_seconds();
     for (int i = 0; i < PROBE_ROUNDS * PRODUCTS * PRODUCT_CYCLES / CYCLES; i += AT_ONCE)
         __asm__ volatile("imul %0, %0\n\timul %0, %0\n\timul %0, %0\n\timul %0, %0\n\t"
                          "imul %0, %0\n\timul %0, %0\n\timul %0, %0\n\timul %0, %0"
                          : "+r"(x));
-    return now() - begin;
+    return veer_clock_seconds() - begin;
 }
 
 double veer_amx_share(void) {
@@ -462,7 +456,7 @@ static void do_block(block_t *k) {
 }
 
 static int64_t lines_per(int64_t floats, int64_t steps) {
-    return (floats + LINE_FLOATS * steps - 1) / (LINE_FLOATS * steps);
+    return veer_ceil_div(floats, LINE_FLOATS * steps);
 }
 
 static void do_rows(veer_tile_ctx_t *t, const veer_amx_product_t *p, val_t tile, int tiles) {
