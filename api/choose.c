@@ -119,8 +119,7 @@ static veer_status_t emit_winograd(veer_makers_t *m, veer_maker_t maker, const v
     return veer_ok();
 }
 
-/* Convolutions that Winograd's algorithm does are its own: in a step the unit is not faster (backends/llvm/README.md).
- */
+/* Convolutions that Winograd's algorithm does are its own, whose error is smaller (backends/llvm/README.md). */
 static veer_status_t supports_amx_conv(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
                                        bool *out, char *reason, size_t bytes) {
     double gain;
@@ -128,7 +127,7 @@ static veer_status_t supports_amx_conv(const veer_makers_t *m, veer_maker_t make
     *out = false;
     if (!contains(g, n, is_conv)) return veer_ok();
     if (veer_llvm_conv_supports(g, n, reason, bytes)) {
-        snprintf(reason, bytes, "not for the matrix unit: Winograd's algorithm does as well");
+        snprintf(reason, bytes, "not for the matrix unit: Winograd's algorithm is closer");
         return veer_ok();
     }
     *out = veer_llvm_conv_amx_supports(m->llvm, g, n, &gain, reason, bytes);

@@ -159,7 +159,7 @@ static void describe_machine(char out[MACHINE_BYTES]) {
 
 static veer_status_t cache_key(const veer_tuning_t *t, const subject_t *s, char **out_key) {
     veer_text_t text = veer_text_make(t->allocator);
-    veer_text_add(&text, "tune 6\n%s\n%s%s", t->machine, t->is_large ? "large\n" : "",
+    veer_text_add(&text, "tune 7\n%s\n%s%s", t->machine, t->is_large ? "large\n" : "",
                   t->makers->options.strict ? "strict\n" : "");
     for (veer_maker_t m = VEER_MAKER_NONE + 1; m < VEER_MAKER_COUNT; m++)
         if (s->candidates & 1u << m) veer_text_add(&text, "%s\n", veer_maker_name(m));

@@ -89,10 +89,10 @@ int64_t veer_conv_amx_offset(const veer_conv_problem_t *p, const veer_conv_amx_c
 
 /* ---- cost ---- */
 
-/* Cycles of one core as measured by bench/winograd_probe.c: four products of tiles; splitting a chunk of a position,
+/* Cycles of one core as measured by bench/winograd_probe.c: three products of tiles; splitting a chunk of a position,
  * which takes power from the products that are under way meanwhile; finishing a vector of y, likewise; bytes of weights
  * that come from memory in a cycle. */
-static const double TILE = 74, SPLIT = 17, DONE = 3, BYTES = 6;
+static const double TILE = 60, SPLIT = 17, DONE = 3, BYTES = 6;
 
 static double cycles(const veer_conv_problem_t *p, const veer_conv_amx_cut_t *cut) {
     double segments = (double)(p->images * cut->image_segments), steps = (double)(cut->taps * cut->chunks);

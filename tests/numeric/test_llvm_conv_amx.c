@@ -24,11 +24,11 @@ static void emit_case(suite_t *s, case_t *c) {
     check(veer_llvm_conv_amx_emit(s->llvm, c->g, c->node, &c->kernel));
 }
 
-/* Terms are at most 1; all but 2^-16 of each is added up, in as many roundings as amx.h says. */
+/* Terms are at most 1; all but 2^-15 of each is added up, in as many roundings as amx.h says. */
 static double tolerance_of(const case_t *c) {
     double taps = (double)(c->taps[0] * c->taps[1]), terms = taps * (double)c->c;
-    double roundings = 4 * taps * ((double)c->c / 32 + 1) + 18 + 8;
-    return 1.2 * terms * (0x1p-16 + roundings * 0x1p-24) + 1e-5;
+    double roundings = 3 * taps * ((double)c->c / 32 + 1) + 18 + 8;
+    return 1.2 * terms * (0x1p-15 + roundings * 0x1p-24) + 1e-5;
 }
 
 /* ---- tests ---- */

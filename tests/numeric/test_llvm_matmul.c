@@ -127,10 +127,10 @@ static void expect_chain(const case_t *c, const float *a, const float *b, int64_
     }
 }
 
-/* As amx.h says: 2^-25 of each product is left out, or 2^-16, and k / 32 * 6 + 18 roundings of sums, or 4 for 6. */
+/* As amx.h says: 2^-25 of each product is left out, or 2^-15, and k / 32 * 6 + 18 roundings of sums, or 3 for 6. */
 static double bound_of_unit(const case_t *c, double size) {
     double chunks = (double)c->k / 32 + 1;
-    return c->parts == 3 ? size * 0x1p-24 * (chunks * 6 + 19) : size * (0x1p-16 + 0x1p-24 * (chunks * 4 + 18));
+    return c->parts == 3 ? size * 0x1p-24 * (chunks * 6 + 19) : size * (0x1p-15 + 0x1p-24 * (chunks * 3 + 18));
 }
 
 static void expect_sums(const case_t *c, const float *a, const float *b, const float *got) {
@@ -150,7 +150,7 @@ static void expect_sums(const case_t *c, const float *a, const float *b, const f
 /* Sums of k products of numbers up to 1, each rounded once; no program here amplifies by more than 3. */
 static void expect_near(const case_t *c, const float *want, const float *got) {
     double size = (double)c->k / 4 + 2, tolerance = 3 * 0x1p-24 * ((double)c->k + 16) * size;
-    if (c->parts == 2) tolerance += 3 * 0x1p-16 * size;
+    if (c->parts == 2) tolerance += 3 * 0x1p-15 * size;
     for (int64_t i = 0; i < c->leads * c->m * c->n; i++)
         if (!(fabs((double)want[i] - (double)got[i]) <= tolerance))
             fail_msg("%lldx%lldx%lldx%lld, program %d: [%lld] is %.9g, expected %.9g within %.3g", (long long)c->leads,
