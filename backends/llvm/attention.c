@@ -26,7 +26,7 @@ static int64_t block_vectors(const veer_at_problem_t *p, int lanes, int64_t vect
  * for one of f32; the vector units 32, but have no operands to split and nothing to fill up. LEAD is what it takes
  * until products and softmax go side by side, and at the end; measured, as the gain that is asked for. */
 static bool amx_pays(const veer_at_problem_t *p, int sum_parts) {
-    static const double SPLIT = 13, SOFTMAX = 8, SLOPES = 16, LEAD = 5000, GRADIENT_LEAD = 17000, GAIN = 0.96;
+    static const double SPLIT = 13, SOFTMAX = 8, SLOPES = 16, LEAD = 5000, GRADIENT_LEAD = 17000, GAIN = 0.9;
     double products = p->is_gradient ? 2.5 : 1; /* of d and dv each; one of them goes through exp or cancels */
     int of_scores = veer_amx_pairs(VEER_AMX_PARTS, true), of_sums = veer_amx_pairs(sum_parts, false),
         of_dq = veer_amx_pairs(sum_parts, true);
@@ -43,8 +43,8 @@ static bool amx_pays(const veer_at_problem_t *p, int sum_parts) {
 
 static veer_at_cut_t cut_for_amx(const veer_at_problem_t *p, int amx) {
     enum { ENOUGH_ITEMS = 16, LEAST_PARTS = 2 };
-    veer_at_cut_t cut = {.amx = amx, .parts = veer_ceil_div(p->l, VEER_AT_AMX_QUERIES), .blocks = 1};
-    cut.block = VEER_AT_AMX_QUERIES, cut.vectors = VEER_AT_AMX_QUERIES / VEER_AMX_SIDE;
+    veer_at_cut_t cut = {.amx = amx, .parts = veer_ceil_div(p->l, veer_at_some(p)), .blocks = 1};
+    cut.block = veer_at_some(p), cut.vectors = (int)(cut.block / VEER_AMX_SIDE);
     if (p->is_gradient) return cut;
     cut.blocks = veer_ceil_div(ENOUGH_ITEMS, p->leads);
     if (cut.blocks > cut.parts / LEAST_PARTS) cut.blocks = cut.parts / LEAST_PARTS;
@@ -74,31 +74,32 @@ static int64_t reserve(veer_at_scratch_t *s, bool wanted, int64_t floats) {
 }
 
 static veer_at_scratch_t scratch_for_amx(const veer_at_problem_t *p, int sums) {
-    enum { W = VEER_AT_AMX_QUERIES, SIDE = VEER_AMX_SIDE, SCORES = VEER_AMX_PARTS };
+    enum { SIDE = VEER_AMX_SIDE, SCORES = VEER_AMX_PARTS };
     veer_at_scratch_t s = {0};
+    const int64_t w = veer_at_some(p);
     bool grad = p->is_gradient, dq = veer_at_has(p, VEER_AT_Y), dk = veer_at_has(p, VEER_AT_DK);
     bool dv_wanted = veer_at_has(p, VEER_AT_DV), slopes = grad && (dq || dk);
     int64_t d = veer_ceil_div(p->d, SIDE) * SIDE, dv = veer_ceil_div(p->dv, SIDE) * SIDE;
     int64_t keys = veer_amx_chunks(p->s) * VEER_AMX_CHUNK, y = grad ? d : dv;
-    s.q_t = reserve(&s, true, d * W);
-    s.p_t = reserve(&s, true, (grad ? keys : 2 * VEER_AT_AMX_KEYS) * W);
-    s.inverse = reserve(&s, true, W);
-    s.y_t = reserve(&s, true, y * W);
-    s.dy_t = reserve(&s, slopes, dv * W);
-    s.ds_t = reserve(&s, slopes, keys * W);
+    s.q_t = reserve(&s, true, d * w);
+    s.p_t = reserve(&s, true, (grad ? keys : 2 * w) * w);
+    s.inverse = reserve(&s, true, w);
+    s.y_t = reserve(&s, true, y * w);
+    s.dy_t = reserve(&s, slopes, dv * w);
+    s.ds_t = reserve(&s, slopes, keys * w);
     s.dk = reserve(&s, dk, keys * d);
     s.dv = reserve(&s, dv_wanted, keys * dv);
-    s.stage = reserve(&s, true, veer_max_i64(keys, W) * veer_max_i64(d, dv));
+    s.stage = reserve(&s, true, veer_max_i64(keys, w) * veer_max_i64(d, dv));
     s.keys = reserve(&s, true, veer_amx_packed_floats(p->s, p->d, SCORES));
     s.keys_t = reserve(&s, grad && dq, veer_amx_packed_floats(p->d, p->s, sums));
     s.v = reserve(&s, slopes, veer_amx_packed_floats(p->s, p->dv, SCORES));
     s.v_t = reserve(&s, !grad, veer_amx_packed_floats(p->dv, p->s, sums));
-    s.q_b = reserve(&s, true, veer_amx_packed_floats(W, p->d, SCORES));
-    s.dy_b = reserve(&s, slopes, veer_amx_packed_floats(W, p->dv, SCORES));
-    s.q_r = reserve(&s, dk, veer_amx_packed_floats(p->d, W, sums));
-    s.dy_r = reserve(&s, dv_wanted, veer_amx_packed_floats(p->dv, W, sums));
-    int64_t some = veer_amx_packed_floats(VEER_AT_AMX_KEYS, W, sums); /* of some keys, in two buffers */
-    s.weights_b = reserve(&s, !grad || dq, grad ? 2 * some : veer_amx_packed_floats(W, p->s, sums));
+    s.q_b = reserve(&s, true, veer_amx_packed_floats(w, p->d, SCORES));
+    s.dy_b = reserve(&s, slopes, veer_amx_packed_floats(w, p->dv, SCORES));
+    s.q_r = reserve(&s, dk, veer_amx_packed_floats(p->d, w, sums));
+    s.dy_r = reserve(&s, dv_wanted, veer_amx_packed_floats(p->dv, w, sums));
+    int64_t some = veer_amx_packed_floats(w, w, sums); /* of some keys, in two buffers */
+    s.weights_b = reserve(&s, !grad || dq, grad ? 2 * some : veer_amx_packed_floats(w, p->s, sums));
     s.weights_a = reserve(&s, grad && dv_wanted, 2 * some);
     s.slopes_a = reserve(&s, grad && dk, 2 * some);
     return s;

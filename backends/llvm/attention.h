@@ -61,7 +61,11 @@ static inline bool veer_at_mask_by_query(const veer_at_problem_t *p) {
     return veer_at_has(p, VEER_AT_MASK) && p->m[VEER_AT_MASK].row != 0;
 }
 
-enum { VEER_AT_AMX_QUERIES = 2 * VEER_AMX_CHUNK, VEER_AT_AMX_KEYS = 2 * VEER_AMX_CHUNK };
+/* On the matrix unit, queries, and keys, that are done at once. Forward so few that scores and what is multiplied for
+ * them stay in the first cache. The gradient has more to load for each. */
+static inline int64_t veer_at_some(const veer_at_problem_t *p) {
+    return p->is_gradient ? 2 * VEER_AMX_CHUNK : VEER_AMX_CHUNK;
+}
 
 /* How the queries of a lead are cut, by shape and the target alone. */
 typedef struct veer_at_cut_s {
@@ -71,7 +75,7 @@ typedef struct veer_at_cut_s {
     int vectors; /* of a panel of them */
     int amx;     /* 0: vectors do it. Else parts of a number on the matrix unit where products are only added up: p v,
                     p dy, ds q, ds k; where they go through exp or cancel, k q and v dy, it is always VEER_AMX_PARTS. Then
-                    queries are done VEER_AT_AMX_QUERIES at a time, `parts` times, which blocks share */
+                    queries are done veer_at_some at a time, `parts` times, which blocks share */
     int64_t parts;
 } veer_at_cut_t;
 

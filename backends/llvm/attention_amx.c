@@ -6,7 +6,7 @@
 
 typedef LLVMValueRef val_t;
 
-enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, KEYS_AT_ONCE = VEER_AT_AMX_KEYS };
+enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK };
 
 /* ---- operands ---- */
 
@@ -165,8 +165,8 @@ veer_amx_beside_t veer_at_amx_beside(veer_at_work_t *w, int64_t first, int64_t e
 
 static veer_at_keys_t keys_from(veer_at_t *c, const veer_at_steps_t *s, val_t first, int64_t count) {
     veer_emit_t *e = c->t.e;
-    val_t buffer = veer_emit_mod(e, veer_emit_div(e, first, KEYS_AT_ONCE), 2);
-    return (veer_at_keys_t){first, s->kept ? first : veer_emit_mul(e, buffer, KEYS_AT_ONCE), count, buffer};
+    val_t buffer = veer_emit_mod(e, veer_emit_div(e, first, veer_at_some(c->p)), 2);
+    return (veer_at_keys_t){first, s->kept ? first : veer_emit_mul(e, buffer, veer_at_some(c->p)), count, buffer};
 }
 
 static veer_at_work_t work_of(veer_at_t *c, const veer_at_steps_t *s, const veer_at_keys_t *keys) {
@@ -183,19 +183,19 @@ static void do_step(veer_at_t *c, const veer_at_steps_t *s, const veer_at_keys_t
 /* Each turn of the loop begins keys and ends those before. */
 static void do_steps_beside(veer_at_t *c, const veer_at_steps_t *s, int64_t most) {
     veer_emit_t *e = c->t.e;
-    val_t one = veer_emit_i64(e, KEYS_AT_ONCE);
-    veer_at_keys_t keys = keys_from(c, s, veer_emit_i64(e, 0), KEYS_AT_ONCE), before;
+    val_t one = veer_emit_i64(e, veer_at_some(c->p));
+    veer_at_keys_t keys = keys_from(c, s, veer_emit_i64(e, 0), veer_at_some(c->p)), before;
     veer_at_work_t work = work_of(c, s, &keys);
     s->begin(c, &keys, NULL);
     if (!s->work_after_begin) do_work(&work);
-    veer_emit_loop_t loop = veer_emit_loop_begin(e, one, veer_emit_i64(e, most), KEYS_AT_ONCE);
-    before = keys_from(c, s, veer_emit_sub(e, loop.i, one), KEYS_AT_ONCE);
-    keys = keys_from(c, s, loop.i, KEYS_AT_ONCE);
+    veer_emit_loop_t loop = veer_emit_loop_begin(e, one, veer_emit_i64(e, most), veer_at_some(c->p));
+    before = keys_from(c, s, veer_emit_sub(e, loop.i, one), veer_at_some(c->p));
+    keys = keys_from(c, s, loop.i, veer_at_some(c->p));
     work = work_of(c, s, s->work_after_begin ? &before : &keys);
     s->begin(c, &keys, s->work_after_begin ? &work : NULL);
     s->finish(c, &before, s->work_after_begin ? NULL : &work);
     veer_emit_loop_end(e, &loop);
-    keys = keys_from(c, s, veer_emit_i64(e, most - KEYS_AT_ONCE), KEYS_AT_ONCE);
+    keys = keys_from(c, s, veer_emit_i64(e, most - veer_at_some(c->p)), veer_at_some(c->p));
     work = work_of(c, s, &keys);
     if (s->work_after_begin) do_work(&work);
     s->finish(c, &keys, NULL);
@@ -203,10 +203,10 @@ static void do_steps_beside(veer_at_t *c, const veer_at_steps_t *s, int64_t most
 
 void veer_at_amx_do_steps(veer_at_t *c, const veer_at_steps_t *s) {
     veer_emit_t *e = c->t.e;
-    int64_t most = c->p->s / KEYS_AT_ONCE * KEYS_AT_ONCE;
-    veer_at_keys_t first = keys_from(c, s, veer_emit_i64(e, 0), KEYS_AT_ONCE),
+    int64_t most = c->p->s / veer_at_some(c->p) * veer_at_some(c->p);
+    veer_at_keys_t first = keys_from(c, s, veer_emit_i64(e, 0), veer_at_some(c->p)),
                    last = keys_from(c, s, veer_emit_i64(e, most), c->p->s - most);
-    if (most > KEYS_AT_ONCE)
+    if (most > veer_at_some(c->p))
         do_steps_beside(c, s, most);
     else if (most)
         do_step(c, s, &first);
@@ -294,7 +294,7 @@ void veer_at_amx_begin_some(veer_at_t *c, const veer_at_keys_t *keys, const veer
 
 void veer_at_amx_begin_keys(veer_at_t *c, const veer_at_keys_t *keys, veer_at_work_t *work) {
     veer_amx_beside_t all = {0};
-    if (work) all = veer_at_amx_beside(work, 0, VEER_AT_AMX_ROWS);
+    if (work) all = veer_at_amx_beside(work, 0, veer_at_pairs(c));
     veer_at_amx_begin_some(c, keys, work ? &all : NULL);
 }
 
@@ -322,17 +322,17 @@ static void do_part(veer_at_t *c, int64_t queries) {
 
 static void do_parts(veer_at_t *c, val_t from, val_t end) {
     veer_emit_t *e = c->t.e;
-    int64_t last = c->cut.parts - 1, rest = c->p->l - last * VEER_AT_AMX_QUERIES;
+    int64_t last = c->cut.parts - 1, rest = c->p->l - last * veer_at_some(c->p);
     veer_emit_loop_t loop = veer_emit_loop_begin(e, from, end, 1);
-    c->first = veer_emit_mul(e, loop.i, VEER_AT_AMX_QUERIES);
-    if (rest == VEER_AT_AMX_QUERIES)
+    c->first = veer_emit_mul(e, loop.i, veer_at_some(c->p));
+    if (rest == veer_at_some(c->p))
         do_part(c, rest);
     else if (last == 0)
         do_part(c, rest);
     else {
         val_t is_whole = LLVMBuildICmp(e->builder, LLVMIntSLT, loop.i, veer_emit_i64(e, last), "");
         veer_emit_branch_t whole = veer_emit_if(e, is_whole);
-        do_part(c, VEER_AT_AMX_QUERIES);
+        do_part(c, veer_at_some(c->p));
         veer_emit_else(e, &whole);
         do_part(c, rest);
         veer_emit_endif(e, &whole);

@@ -2,10 +2,10 @@
  *
  *     for each item, some of a lead's queries                (of the gradient, all)
  *         where the lead is new: keys and values split and packed
- *         for each 64 queries                                (a copy of its own for the last, where they are fewer)
- *             for each 64 keys:  p_t = k q_t + mask^T,  p_t = exp2(p_t - shift), and what the kernel makes of them
+ *         for some queries                                   (a copy of its own for the last, where they are fewer)
+ *             for some keys:  p_t = k q_t + mask^T,  p_t = exp2(p_t - shift), and what the kernel makes of them
  *
- * The shift of a query may be any number as large as its scores, about. It is the largest score of the first 64 keys;
+ * The shift of a query may be any number as large as its scores, about. It is the largest score of the first keys;
  * where others exceed that by so much that sums could overflow, everything is done again with the largest of all.
  *
  * Rows and columns that fill up tiles are zeros where they are summed over, else anything: nobody reads what they give.
@@ -18,10 +18,12 @@
 #include "backends/llvm/attention.h"
 #include "ir/base/integers.h"
 
-enum {
-    VEER_AT_AMX_SCORE_PARTS = VEER_AMX_PARTS, /* of numbers that go through exp or cancel */
-    VEER_AT_AMX_ROWS = VEER_AT_AMX_KEYS / 2   /* pairs of keys (below) that are done at once */
-};
+enum { VEER_AT_AMX_SCORE_PARTS = VEER_AMX_PARTS /* of numbers that go through exp or cancel */ };
+
+/* Pairs of keys (below) that are done at once. */
+static inline int64_t veer_at_pairs(const veer_at_t *c) {
+    return veer_at_some(c->p) / 2;
+}
 
 /* Parts of the numbers of sums. */
 static inline int veer_at_sum_parts(const veer_at_t *c) {
@@ -93,10 +95,10 @@ typedef struct veer_at_work_s {
     int pieces;
 } veer_at_work_t;
 
-/* Rows [first, end) of work with as many keys as are done at once, of VEER_AT_AMX_ROWS. */
+/* Rows [first, end) of work with as many keys as are done at once, of veer_at_pairs. */
 veer_amx_beside_t veer_at_amx_beside(veer_at_work_t *w, int64_t first, int64_t end);
 
-/* What is done for all keys, 64 at a time: `begin`, then the work, then `finish`. Products of the next keys' `begin`
+/* What is done for all keys, some at a time: `begin`, then the work, then `finish`. Products of the next keys' `begin`
  * have the work beside them, or those of the keys' before in `finish`. */
 typedef struct veer_at_steps_s {
     bool kept;             /* each key has a row of its own in p_t */

@@ -1,6 +1,6 @@
-/* Attention on the matrix unit as LLVM IR; of 64 queries
+/* Attention on the matrix unit as LLVM IR; of some queries
  *
- *     for each 64 keys:  p_t = exp2(k q_t + mask^T - shift), split and packed
+ *     for some keys:  p_t = exp2(k q_t + mask^T - shift), split and packed
  *     y_t = v_t p_t,  o = y_t / sum */
 #include "backends/llvm/attention_amx.h"
 

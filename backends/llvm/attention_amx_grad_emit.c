@@ -8,7 +8,7 @@
 
 typedef LLVMValueRef val_t;
 
-enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK, KEYS_AT_ONCE = VEER_AT_AMX_KEYS };
+enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK };
 
 static bool has_slopes(const veer_at_t *c) {
     return veer_at_has(c->p, VEER_AT_Y) || veer_at_has(c->p, VEER_AT_DK);
@@ -48,8 +48,8 @@ static void begin_kept(veer_at_t *c, const veer_at_keys_t *keys, veer_at_work_t 
         return;
     }
     veer_amx_beside_t half = {0}, rest = {0};
-    if (work) half = veer_at_amx_beside(work, 0, VEER_AT_AMX_ROWS / 2);
-    if (work) rest = veer_at_amx_beside(work, VEER_AT_AMX_ROWS / 2, VEER_AT_AMX_ROWS);
+    if (work) half = veer_at_amx_beside(work, 0, veer_at_pairs(c) / 2);
+    if (work) rest = veer_at_amx_beside(work, veer_at_pairs(c) / 2, veer_at_pairs(c));
     veer_at_amx_begin_some(c, keys, work ? &half : NULL);
     veer_at_amx_multiply_keys(c, keys, c->scratch.v, c->scratch.dy_b, c->p->dv, c->scratch.ds_t, false,
                               work ? &rest : NULL);
@@ -76,7 +76,7 @@ static int64_t query_chunks(const veer_at_t *c) {
 
 /* Of what is packed of some keys, of which there are two buffers. */
 static int64_t buffer_floats(const veer_at_t *c) {
-    return veer_amx_packed_floats(KEYS_AT_ONCE, VEER_AT_AMX_QUERIES, veer_at_sum_parts(c));
+    return veer_amx_packed_floats(veer_at_some(c->p), veer_at_some(c->p), veer_at_sum_parts(c));
 }
 
 static val_t in_buffer(veer_at_t *c, const veer_at_keys_t *keys, val_t address) {
@@ -93,7 +93,7 @@ static void store_by_key(veer_at_pair_t *k, int64_t scratch, int h, int v, const
 
 static void store_by_query(veer_at_pair_t *k, int v, const veer_amx_parts_t *low, const veer_amx_parts_t *high) {
     veer_at_t *c = k->c;
-    val_t tile = veer_at_plus(c, k->chunk, (int64_t)v * (KEYS_AT_ONCE / CHUNK));
+    val_t tile = veer_at_plus(c, k->chunk, (int64_t)v * (veer_at_some(c->p) / CHUNK));
     veer_amx_store(c->t.e, veer_at_sum_parts(c), low, high,
                    in_buffer(c, &k->keys, veer_at_amx_row(c, c->scratch.weights_b, tile, k->i)));
 }
@@ -157,7 +157,7 @@ static void add_by_query(veer_at_t *c, const veer_at_keys_t *keys, const veer_am
                             .a = veer_at_behind(c, c->scratch.keys_t, veer_emit_mul(c->t.e, chunk, tile)),
                             .b = in_buffer(c, keys, veer_at_scratch_at(c, c->scratch.weights_b)),
                             .a_tile = veer_amx_chunks(c->p->s) * tile,
-                            .b_tile = KEYS_AT_ONCE / CHUNK * tile,
+                            .b_tile = veer_at_some(c->p) / CHUNK * tile,
                             .c = veer_at_scratch_at(c, c->scratch.y_t),
                             .c_row = c->width,
                             .adds = true,
@@ -174,7 +174,7 @@ static void finish_slopes(veer_at_t *c, const veer_at_keys_t *keys, veer_at_work
         if (!veer_at_has(c->p, roles[i])) continue;
         veer_amx_beside_t some = {0}, *with = work ? &some : NULL;
         if (work)
-            some = veer_at_amx_beside(work, VEER_AT_AMX_ROWS * done / count, VEER_AT_AMX_ROWS * (done + 1) / count);
+            some = veer_at_amx_beside(work, veer_at_pairs(c) * done / count, veer_at_pairs(c) * (done + 1) / count);
         if (roles[i] == VEER_AT_Y)
             add_by_query(c, keys, with);
         else
