@@ -1,5 +1,7 @@
 #include "ir/window.h"
 
+#include "ir/channels.h"
+
 #include <string.h>
 
 /* Products of two such numbers, and sums of a few of those, fit in 64 bits. */
@@ -73,6 +75,24 @@ veer_window_t veer_window_of_node(const veer_graph_t *g, veer_node_t node) {
     bool has_weight = veer_op_attr_index(op, "kernel") < 0;
     return veer_window_of_attrs(op, attrs, veer_value_type(g, veer_node_in(g, node, 0)),
                                 has_weight ? veer_value_type(g, veer_node_in(g, node, 1)) : NULL);
+}
+
+bool veer_window_is_tiling(const veer_window_t *w) {
+    for (int i = 0; i < w->spatial; i++) {
+        if (w->strides[i] != w->kernel[i] || w->pads_before[i] || w->pads_after[i]) return false;
+        if (w->dilations[i] != 1 && w->kernel[i] != 1) return false;
+    }
+    return true;
+}
+
+bool veer_pool_is_of_tiles(const veer_graph_t *g, veer_node_t pool) {
+    veer_window_t w = veer_window_of_node(g, pool);
+    bool last = veer_node_channels_last(g, pool);
+    veer_type_t x = veer_channels_first(veer_value_type(g, veer_node_in(g, pool, 0)), last);
+    veer_type_t y = veer_channels_first(veer_value_type(g, veer_node_out(g, pool, 0)), last);
+    for (int i = 0; i < w.spatial; i++)
+        if (y.dims[2 + i] * w.kernel[i] > x.dims[2 + i]) return false;
+    return veer_window_is_tiling(&w);
 }
 
 veer_status_t veer_window_positions(const veer_window_t *w, int i, int64_t in, bool ceil_mode, int64_t *out_positions) {

@@ -21,8 +21,8 @@ typedef struct veer_window_s {
     int64_t output_padding[VEER_MAX_SPATIAL]; /* conv_transpose only, else 0 */
 } veer_window_t;
 
-/* Reads and checks the window attributes of `c` for operand 0 [N, C, spatial...] or [N, spatial..., C]; the kernel is dims 2.. of `weight`,
- * or attribute "kernel" where that is NULL. */
+/* Reads and checks the window attributes of `c` for operand 0 [N, C, spatial...] or [N, spatial..., C]; the kernel is
+ * dims 2.. of `weight`, or attribute "kernel" where that is NULL. */
 VEER_MUST_USE veer_status_t veer_window_infer(const veer_infer_t *c, const veer_type_t *weight,
                                               veer_window_t *out_window);
 /* The same of what has been checked: attributes in the definition's order, types of operand 0 and, for the
@@ -35,6 +35,10 @@ veer_window_t veer_window_of_node(const veer_graph_t *g, veer_node_t node);
 static inline int64_t veer_window_extent(const veer_window_t *w, int i) {
     return w->dilations[i] * (w->kernel[i] - 1) + 1;
 }
+/* Windows side by side, without padding: every input is in at most one. */
+bool veer_window_is_tiling(const veer_window_t *w);
+/* Whether a pool's windows are, and all lie within the input. */
+bool veer_pool_is_of_tiles(const veer_graph_t *g, veer_node_t pool);
 /* Output positions of conv and pools; an error where the window is larger than the padded input. With `ceil_mode` a
  * last window may hang over the end, provided it starts before the padding after the input. */
 VEER_MUST_USE veer_status_t veer_window_positions(const veer_window_t *w, int i, int64_t in, bool ceil_mode,

@@ -4,12 +4,14 @@
  *
  * Runs after the gradient, which wants whole layers. An op stays whole where the target accepts it alone. Repetition by
  * resize (nearest, whole factors) is always spelled out: as a broadcast it is index arithmetic in its neighbours'
- * kernels.
+ * kernels. So is an average pool of tiles where the target has kernels of reductions: as one it takes what comes before
+ * it along.
  */
 #include "passes/expand.h"
 
 #include "ir/gradient.h"
 #include "ir/resample.h"
+#include "ir/window.h"
 #include "passes/fuse.h"
 #include "passes/pass.h"
 
@@ -55,8 +57,11 @@ static bool repeats(const veer_graph_t *g, veer_node_t n) {
 
 static veer_status_t stays_whole(const veer_graph_t *g, veer_node_t n, const veer_fuse_target_t *target, bool *out) {
     char reason[200];
-    *out = veer_node_op(g, n) == VEER_OP_RESIZE && !repeats(g, n);
-    if (veer_node_op(g, n) == VEER_OP_RESIZE) return veer_ok();
+    veer_op_t op = veer_node_op(g, n);
+    if (op == VEER_OP_RESIZE) *out = !repeats(g, n);
+    if (op == VEER_OP_AVG_POOL) *out = !target->accepts_cluster || !veer_pool_is_of_tiles(g, n);
+    if (op == VEER_OP_RESIZE || op == VEER_OP_AVG_POOL) return veer_ok();
+    *out = false;
     if (target->accepts_attention) VEER_TRY(target->accepts_attention(g, n, out, reason, sizeof reason));
     if (!*out && target->accepts_cluster) VEER_TRY(target->accepts_cluster(g, n, out, reason, sizeof reason));
     if (*out || !target->accepts_contraction) return veer_ok();

@@ -105,15 +105,6 @@ static veer_value_t divide_by_counts(veer_builder_t *b, veer_value_t dy, const v
     return scaled;
 }
 
-/* Windows side by side, without padding: every input is in at most one. */
-static bool is_tiling(const veer_window_t *w) {
-    for (int i = 0; i < w->spatial; i++) {
-        if (w->strides[i] != w->kernel[i] || w->pads_before[i] || w->pads_after[i]) return false;
-        if (w->dilations[i] != 1 && w->kernel[i] != 1) return false;
-    }
-    return true;
-}
-
 /* Every d repeated over its tile, then cut or padded to x's size: [N, C, o] to [N, C, o, k] to [N, C, o*k]. */
 static veer_value_t spread_tiles(veer_builder_t *b, veer_value_t d, const veer_window_t *w, const veer_type_t *x) {
     if (!veer_builder_ok(b)) return VEER_NO_VALUE;
@@ -161,8 +152,70 @@ static veer_status_t avg_pool_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_type_t x = veer_channels_first(veer_builder_type(b, g->in[0]), last);
     bool include_pad = veer_node_int(g->graph, g->node, "count_include_pad") != 0;
     veer_value_t d = divide_by_counts(b, veer_to_channels_first(b, g->d_out[0], last), &w, &x, include_pad);
-    d = is_tiling(&w) ? spread_tiles(b, d, &w, &x) : spread_windows(b, d, w, &x);
+    d = veer_window_is_tiling(&w) ? spread_tiles(b, d, &w, &x) : spread_windows(b, d, w, &x);
     g->d_in[0] = veer_to_channels_last(b, d, last);
+    return veer_builder_status(b);
+}
+
+/* ---- spelled out ---- */
+
+/* [N, C, o*k...] to [N, C, o, k...], and the mean of each tile. What is behind the last one is in none. */
+static veer_value_t mean_of_tiles(veer_builder_t *b, veer_value_t x, const veer_window_t *w, const veer_type_t *y) {
+    int64_t apart[VEER_MAX_RANK] = {y->dims[0], y->dims[1]}, axes[VEER_MAX_SPATIAL];
+    for (int i = 0; i < w->spatial; i++) {
+        x = veer_slice_axis(b, x, 2 + i, 0, y->dims[2 + i] * w->kernel[i], 1);
+        apart[2 + 2 * i] = y->dims[2 + i], apart[3 + 2 * i] = w->kernel[i], axes[i] = 3 + 2 * i;
+    }
+    x = veer_reshape(b, x, 2 + 2 * w->spatial, apart);
+    return veer_reduce(b, VEER_OP_REDUCE_MEAN, x, axes, w->spatial, false);
+}
+
+/* x with zeros around it, as far as windows reach. */
+static veer_value_t padded(veer_builder_t *b, veer_value_t x, const veer_window_t *w, const veer_type_t *y) {
+    if (!veer_builder_ok(b)) return VEER_NO_VALUE;
+    const veer_type_t *t = veer_builder_type(b, x);
+    int64_t before[VEER_MAX_RANK] = {0}, after[VEER_MAX_RANK] = {0};
+    for (int i = 0; i < w->spatial; i++) {
+        int64_t end = (y->dims[2 + i] - 1) * w->strides[i] + veer_window_extent(w, i) - w->pads_before[i];
+        before[2 + i] = w->pads_before[i];
+        after[2 + i] = end > t->dims[2 + i] ? end - t->dims[2 + i] : 0;
+    }
+    return veer_pad_zero(b, x, before, after);
+}
+
+/* The sum of x at each position of the kernel. */
+static veer_value_t sum_of_windows(veer_builder_t *b, veer_value_t x, const veer_window_t *w, const veer_type_t *y) {
+    enum { MOST = 1 << 12 };
+    int64_t volume = 1;
+    for (int i = 0; i < w->spatial; i++) volume = volume > MOST ? volume : volume * w->kernel[i];
+    if (volume > MOST) {
+        veer_builder_fail(b, veer_error(VEER_ERR_UNSUPPORTED, "avg_pool: a window of more than %d elements", MOST));
+        return VEER_NO_VALUE;
+    }
+    veer_value_t all = padded(b, x, w, y), sum = VEER_NO_VALUE;
+    for (int64_t at = 0; at < volume; at++) {
+        int64_t rest = at;
+        veer_value_t part = all;
+        for (int i = w->spatial; i-- > 0; rest /= w->kernel[i])
+            part =
+                veer_slice_axis(b, part, 2 + i, rest % w->kernel[i] * w->dilations[i], y->dims[2 + i], w->strides[i]);
+        sum = at ? veer_add(b, sum, part) : part;
+    }
+    return sum;
+}
+
+static veer_status_t avg_pool_expand(veer_builder_t *b, veer_expand_t *e) {
+    veer_window_t w = veer_window_of_node(e->graph, e->node);
+    bool last = veer_node_channels_last(e->graph, e->node);
+    bool include_pad = veer_node_int(e->graph, e->node, "count_include_pad") != 0;
+    veer_type_t y = veer_channels_first(veer_value_type(e->graph, veer_node_out(e->graph, e->node, 0)), last);
+    veer_type_t t = veer_channels_first(veer_value_type(e->graph, e->in[0]), last);
+    veer_value_t x = veer_to_channels_first(b, e->in[0], last);
+    if (veer_pool_is_of_tiles(e->graph, e->node))
+        x = mean_of_tiles(b, x, &w, &y);
+    else
+        x = divide_by_counts(b, sum_of_windows(b, x, &w, &y), &w, &t, include_pad);
+    e->out[0] = veer_to_channels_last(b, x, last);
     return veer_builder_status(b);
 }
 
@@ -197,8 +250,9 @@ const veer_op_def_t veer_op_avg_pool = {
     .in = {{"x", VEER_FLOAT_ONLY, false, false}},
     .out = {{"y", VEER_FLOAT_ONLY, false, false}},
     .attrs = {POOL_ATTRS, {.name = "count_include_pad", .kind = VEER_ATTR_INT, .doc = "1: padding counts as zeros"}},
-    .traits = VEER_PURE,
+    .traits = VEER_PURE | VEER_COMPOSITE,
     .infer = infer_avg_pool,
     .grad = avg_pool_grad,
+    .expand = avg_pool_expand,
     .tol_f32 = {.abs = 1e-6, .rel = 2e-6}, /* sums of up to a few hundred elements of size 1, divided */
 };

@@ -1,6 +1,6 @@
 /* Random programs as the lowering meets them: f32 tensors of many shapes, broadcasts, moves, reductions, norms,
- * products, convolutions, noise, gradients, step tables, loops in loops, stacked rows; arguments, repeated values and
- * views among the results. The same seed gives the same program.
+ * products, convolutions, pools, noise, gradients, step tables, loops in loops, stacked rows; arguments, repeated
+ * values and views among the results. The same seed gives the same program.
  *
  * Values stay within a few units (growth passes through tanh), comparisons look at arguments only: a last-bit
  * difference stays one. */
@@ -280,6 +280,27 @@ static inline veer_value_t program_conv(program_t *p, veer_value_t x) {
     return veer_tanh(b, veer_mul_c(b, y, 0.3));
 }
 
+/* Means of tiles, or of windows that overlap and see padding. */
+static inline veer_value_t program_pool(program_t *p, veer_value_t x) {
+    veer_builder_t *b = p->b;
+    veer_type_t t = *program_type(p, x);
+    int sp = t.rank - 2;
+    if (sp < 1 || sp > 2) return VEER_NO_VALUE;
+    bool tiles = program_below(p, 3), channels_last = program_below(p, 3) == 0;
+    int64_t kernel[2], strides[2], pads[2] = {0}, dilations[] = {1, 1};
+    for (int i = 0; i < sp; i++) {
+        kernel[i] = 1 + program_below(p, t.dims[2 + i] < 4 ? t.dims[2 + i] : 4);
+        strides[i] = tiles ? kernel[i] : 1, pads[i] = tiles ? 0 : kernel[i] / 2;
+    }
+    veer_value_t y = veer_to_channels_last(b, x, channels_last);
+    y = veer_build(b, VEER_OP_AVG_POOL, VEER_IN(y),
+                   VEER_ATTRS(VEER_INTS("kernel", kernel, sp), VEER_INTS("strides", strides, sp),
+                              VEER_INTS("pads_before", pads, sp), VEER_INTS("pads_after", pads, sp),
+                              VEER_INTS("dilations", dilations, sp), VEER_INT("channels_last", channels_last),
+                              VEER_INT("count_include_pad", program_below(p, 2))));
+    return veer_to_channels_first(b, y, channels_last);
+}
+
 static inline veer_value_t program_attention(program_t *p, veer_value_t x) {
     veer_type_t t = *program_type(p, x);
     if (t.rank != 4) return VEER_NO_VALUE;
@@ -387,7 +408,7 @@ static inline void program_nodes(program_t *p, int count) {
         case 11: y = program_reduce(p, x); break;
         case 12: y = program_norm(p, x); break;
         case 13: y = program_matmul(p, x); break;
-        case 14: y = program_conv(p, x); break;
+        case 14: y = program_below(p, 3) ? program_conv(p, x) : program_pool(p, x); break;
         case 15: y = program_step(p); break;
         case 16: y = p->smooth ? VEER_NO_VALUE : program_noise(p); break;
         case 17: y = p->smooth ? program_attention(p, x) : program_gather(p, x); break;
