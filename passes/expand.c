@@ -57,11 +57,11 @@ static bool repeats(const veer_graph_t *g, veer_node_t n) {
 
 static veer_status_t stays_whole(const veer_graph_t *g, veer_node_t n, const veer_fuse_target_t *target, bool *out) {
     char reason[200];
-    veer_op_t op = veer_node_op(g, n);
-    if (op == VEER_OP_RESIZE) *out = !repeats(g, n);
-    if (op == VEER_OP_AVG_POOL) *out = !target->accepts_cluster || !veer_pool_is_of_tiles(g, n);
-    if (op == VEER_OP_RESIZE || op == VEER_OP_AVG_POOL) return veer_ok();
-    *out = false;
+    switch (veer_node_op(g, n)) {
+    case VEER_OP_RESIZE: *out = !repeats(g, n); return veer_ok();
+    case VEER_OP_AVG_POOL: *out = !target->accepts_cluster || !veer_pool_is_of_tiles(g, n); return veer_ok();
+    default: *out = false;
+    }
     if (target->accepts_attention) VEER_TRY(target->accepts_attention(g, n, out, reason, sizeof reason));
     if (!*out && target->accepts_cluster) VEER_TRY(target->accepts_cluster(g, n, out, reason, sizeof reason));
     if (*out || !target->accepts_contraction) return veer_ok();

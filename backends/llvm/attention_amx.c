@@ -165,8 +165,9 @@ veer_amx_beside_t veer_at_amx_beside(veer_at_work_t *w, int64_t first, int64_t e
 
 static veer_at_keys_t keys_from(veer_at_t *c, const veer_at_steps_t *s, val_t first, int64_t count) {
     veer_emit_t *e = c->t.e;
-    val_t buffer = veer_emit_mod(e, veer_emit_div(e, first, veer_at_some(c->p)), 2);
-    return (veer_at_keys_t){first, s->kept ? first : veer_emit_mul(e, buffer, veer_at_some(c->p)), count, buffer};
+    const int64_t some = veer_at_some(c->p);
+    val_t buffer = veer_emit_mod(e, veer_emit_div(e, first, some), 2);
+    return (veer_at_keys_t){first, s->kept ? first : veer_emit_mul(e, buffer, some), count, buffer};
 }
 
 static veer_at_work_t work_of(veer_at_t *c, const veer_at_steps_t *s, const veer_at_keys_t *keys) {
@@ -183,19 +184,20 @@ static void do_step(veer_at_t *c, const veer_at_steps_t *s, const veer_at_keys_t
 /* Each turn of the loop begins keys and ends those before. */
 static void do_steps_beside(veer_at_t *c, const veer_at_steps_t *s, int64_t most) {
     veer_emit_t *e = c->t.e;
-    val_t one = veer_emit_i64(e, veer_at_some(c->p));
-    veer_at_keys_t keys = keys_from(c, s, veer_emit_i64(e, 0), veer_at_some(c->p)), before;
+    const int64_t some = veer_at_some(c->p);
+    val_t one = veer_emit_i64(e, some);
+    veer_at_keys_t keys = keys_from(c, s, veer_emit_i64(e, 0), some), before;
     veer_at_work_t work = work_of(c, s, &keys);
     s->begin(c, &keys, NULL);
     if (!s->work_after_begin) do_work(&work);
-    veer_emit_loop_t loop = veer_emit_loop_begin(e, one, veer_emit_i64(e, most), veer_at_some(c->p));
-    before = keys_from(c, s, veer_emit_sub(e, loop.i, one), veer_at_some(c->p));
-    keys = keys_from(c, s, loop.i, veer_at_some(c->p));
+    veer_emit_loop_t loop = veer_emit_loop_begin(e, one, veer_emit_i64(e, most), some);
+    before = keys_from(c, s, veer_emit_sub(e, loop.i, one), some);
+    keys = keys_from(c, s, loop.i, some);
     work = work_of(c, s, s->work_after_begin ? &before : &keys);
     s->begin(c, &keys, s->work_after_begin ? &work : NULL);
     s->finish(c, &before, s->work_after_begin ? NULL : &work);
     veer_emit_loop_end(e, &loop);
-    keys = keys_from(c, s, veer_emit_i64(e, most - veer_at_some(c->p)), veer_at_some(c->p));
+    keys = keys_from(c, s, veer_emit_i64(e, most - some), some);
     work = work_of(c, s, &keys);
     if (s->work_after_begin) do_work(&work);
     s->finish(c, &keys, NULL);
@@ -203,10 +205,11 @@ static void do_steps_beside(veer_at_t *c, const veer_at_steps_t *s, int64_t most
 
 void veer_at_amx_do_steps(veer_at_t *c, const veer_at_steps_t *s) {
     veer_emit_t *e = c->t.e;
-    int64_t most = c->p->s / veer_at_some(c->p) * veer_at_some(c->p);
-    veer_at_keys_t first = keys_from(c, s, veer_emit_i64(e, 0), veer_at_some(c->p)),
+    const int64_t some = veer_at_some(c->p);
+    int64_t most = c->p->s / some * some;
+    veer_at_keys_t first = keys_from(c, s, veer_emit_i64(e, 0), some),
                    last = keys_from(c, s, veer_emit_i64(e, most), c->p->s - most);
-    if (most > veer_at_some(c->p))
+    if (most > some)
         do_steps_beside(c, s, most);
     else if (most)
         do_step(c, s, &first);
@@ -322,17 +325,18 @@ static void do_part(veer_at_t *c, int64_t queries) {
 
 static void do_parts(veer_at_t *c, val_t from, val_t end) {
     veer_emit_t *e = c->t.e;
-    int64_t last = c->cut.parts - 1, rest = c->p->l - last * veer_at_some(c->p);
+    const int64_t some = veer_at_some(c->p);
+    int64_t last = c->cut.parts - 1, rest = c->p->l - last * some;
     veer_emit_loop_t loop = veer_emit_loop_begin(e, from, end, 1);
-    c->first = veer_emit_mul(e, loop.i, veer_at_some(c->p));
-    if (rest == veer_at_some(c->p))
+    c->first = veer_emit_mul(e, loop.i, some);
+    if (rest == some)
         do_part(c, rest);
     else if (last == 0)
         do_part(c, rest);
     else {
         val_t is_whole = LLVMBuildICmp(e->builder, LLVMIntSLT, loop.i, veer_emit_i64(e, last), "");
         veer_emit_branch_t whole = veer_emit_if(e, is_whole);
-        do_part(c, veer_at_some(c->p));
+        do_part(c, some);
         veer_emit_else(e, &whole);
         do_part(c, rest);
         veer_emit_endif(e, &whole);

@@ -127,23 +127,28 @@ static veer_value_t spread_tiles(veer_builder_t *b, veer_value_t d, const veer_w
     return veer_pad_zero(b, d, none, missing);
 }
 
-/* In general: a depthwise conv_transpose with ones. Its pads are those of the pool, moved so that the size is x's: a
- * ceil_mode window may hang over the end, a stride may leave inputs behind the last window. */
-static veer_value_t spread_windows(veer_builder_t *b, veer_value_t d, veer_window_t w, const veer_type_t *x) {
+/* The window as a convolution's, depthwise: of x [N, C, spatial...] and ones, with its pads moved so that y and x have
+ * their sizes: a ceil_mode window may hang over the end, a stride may leave inputs behind the last window. */
+static veer_value_t convolve_ones(veer_builder_t *b, veer_op_t op, veer_value_t in, veer_window_t w,
+                                  const veer_type_t *x, const veer_type_t *y) {
     if (!veer_builder_ok(b)) return VEER_NO_VALUE;
     veer_type_t kernel = VEER_TYPE(x->dtype, x->dims[1], 1);
     for (int i = 0; i < w.spatial; i++) {
         kernel.dims[kernel.rank++] = w.kernel[i];
-        int64_t out = veer_builder_type(b, d)->dims[2 + i];
-        int64_t behind = (out - 1) * w.strides[i] + veer_window_extent(&w, i) - w.pads_before[i] - x->dims[2 + i];
+        int64_t end = (y->dims[2 + i] - 1) * w.strides[i] + veer_window_extent(&w, i) - w.pads_before[i];
+        int64_t behind = end - x->dims[2 + i];
         w.pads_after[i] = behind > 0 ? behind : 0;
         w.output_padding[i] = behind < 0 ? -behind : 0;
     }
     int n = w.spatial;
-    return veer_build(b, VEER_OP_CONV_TRANSPOSE, VEER_IN(d, veer_full(b, kernel, 1)),
-                      VEER_ATTRS(VEER_INTS("strides", w.strides, n), VEER_INTS("pads_before", w.pads_before, n),
-                                 VEER_INTS("pads_after", w.pads_after, n), VEER_INTS("dilations", w.dilations, n),
-                                 VEER_INTS("output_padding", w.output_padding, n), VEER_INT("groups", x->dims[1])));
+    veer_named_attr_t strides = VEER_INTS("strides", w.strides, n), before = VEER_INTS("pads_before", w.pads_before, n);
+    veer_named_attr_t after = VEER_INTS("pads_after", w.pads_after, n), groups = VEER_INT("groups", x->dims[1]);
+    veer_named_attr_t dilations = VEER_INTS("dilations", w.dilations, n);
+    veer_value_t operands[] = {in, veer_full(b, kernel, 1)};
+    if (op == VEER_OP_CONV)
+        return veer_build(b, op, operands, 2, VEER_ATTRS(strides, before, after, dilations, groups));
+    veer_named_attr_t output_padding = VEER_INTS("output_padding", w.output_padding, n);
+    return veer_build(b, op, operands, 2, VEER_ATTRS(strides, before, after, dilations, output_padding, groups));
 }
 
 static veer_status_t avg_pool_grad(veer_builder_t *b, veer_grad_t *g) {
@@ -152,7 +157,8 @@ static veer_status_t avg_pool_grad(veer_builder_t *b, veer_grad_t *g) {
     veer_type_t x = veer_channels_first(veer_builder_type(b, g->in[0]), last);
     bool include_pad = veer_node_int(g->graph, g->node, "count_include_pad") != 0;
     veer_value_t d = divide_by_counts(b, veer_to_channels_first(b, g->d_out[0], last), &w, &x, include_pad);
-    d = veer_window_is_tiling(&w) ? spread_tiles(b, d, &w, &x) : spread_windows(b, d, w, &x);
+    veer_type_t y = veer_channels_first(veer_builder_type(b, g->out[0]), last);
+    d = veer_window_is_tiling(&w) ? spread_tiles(b, d, &w, &x) : convolve_ones(b, VEER_OP_CONV_TRANSPOSE, d, w, &x, &y);
     g->d_in[0] = veer_to_channels_last(b, d, last);
     return veer_builder_status(b);
 }
@@ -170,40 +176,6 @@ static veer_value_t mean_of_tiles(veer_builder_t *b, veer_value_t x, const veer_
     return veer_reduce(b, VEER_OP_REDUCE_MEAN, x, axes, w->spatial, false);
 }
 
-/* x with zeros around it, as far as windows reach. */
-static veer_value_t padded(veer_builder_t *b, veer_value_t x, const veer_window_t *w, const veer_type_t *y) {
-    if (!veer_builder_ok(b)) return VEER_NO_VALUE;
-    const veer_type_t *t = veer_builder_type(b, x);
-    int64_t before[VEER_MAX_RANK] = {0}, after[VEER_MAX_RANK] = {0};
-    for (int i = 0; i < w->spatial; i++) {
-        int64_t end = (y->dims[2 + i] - 1) * w->strides[i] + veer_window_extent(w, i) - w->pads_before[i];
-        before[2 + i] = w->pads_before[i];
-        after[2 + i] = end > t->dims[2 + i] ? end - t->dims[2 + i] : 0;
-    }
-    return veer_pad_zero(b, x, before, after);
-}
-
-/* The sum of x at each position of the kernel. */
-static veer_value_t sum_of_windows(veer_builder_t *b, veer_value_t x, const veer_window_t *w, const veer_type_t *y) {
-    enum { MOST = 1 << 12 };
-    int64_t volume = 1;
-    for (int i = 0; i < w->spatial; i++) volume = volume > MOST ? volume : volume * w->kernel[i];
-    if (volume > MOST) {
-        veer_builder_fail(b, veer_error(VEER_ERR_UNSUPPORTED, "avg_pool: a window of more than %d elements", MOST));
-        return VEER_NO_VALUE;
-    }
-    veer_value_t all = padded(b, x, w, y), sum = VEER_NO_VALUE;
-    for (int64_t at = 0; at < volume; at++) {
-        int64_t rest = at;
-        veer_value_t part = all;
-        for (int i = w->spatial; i-- > 0; rest /= w->kernel[i])
-            part =
-                veer_slice_axis(b, part, 2 + i, rest % w->kernel[i] * w->dilations[i], y->dims[2 + i], w->strides[i]);
-        sum = at ? veer_add(b, sum, part) : part;
-    }
-    return sum;
-}
-
 static veer_status_t avg_pool_expand(veer_builder_t *b, veer_expand_t *e) {
     veer_window_t w = veer_window_of_node(e->graph, e->node);
     bool last = veer_node_channels_last(e->graph, e->node);
@@ -214,7 +186,7 @@ static veer_status_t avg_pool_expand(veer_builder_t *b, veer_expand_t *e) {
     if (veer_pool_is_of_tiles(e->graph, e->node))
         x = mean_of_tiles(b, x, &w, &y);
     else
-        x = divide_by_counts(b, sum_of_windows(b, x, &w, &y), &w, &t, include_pad);
+        x = divide_by_counts(b, convolve_ones(b, VEER_OP_CONV, x, w, &t, &y), &w, &t, include_pad);
     e->out[0] = veer_to_channels_last(b, x, last);
     return veer_builder_status(b);
 }
