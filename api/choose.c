@@ -328,7 +328,8 @@ veer_status_t veer_maker_emit(veer_makers_t *m, veer_maker_t maker, const veer_g
 }
 
 /* Whether a maker is worth asking before the others where nothing was measured: of the ways of Winograd's algorithm the
- * one that is estimated to be the fastest, and faster than a direct convolution by more than estimates err. */
+ * one that is estimated to be the fastest, and faster than a direct convolution by more than estimates err, or with
+ * moments behind it, which no direct one has. */
 static bool is_worth_asking(const veer_makers_t *m, veer_maker_t maker, const veer_graph_t *g, veer_node_t n,
                             char *reason, size_t bytes) {
 #ifdef VEER_WITH_LLVM
@@ -338,7 +339,7 @@ static bool is_worth_asking(const veer_makers_t *m, veer_maker_t maker, const ve
     bool is_best;
     if (!winograd_way(m, maker, g, n, &way, &is_best, reason, bytes)) return false;
     snprintf(reason, bytes, "%.2f times as fast by estimate", way.gain);
-    return is_best && way.gain >= LEAST_GAIN;
+    return is_best && (way.gain >= LEAST_GAIN || veer_node_out_count(g, n) > 1);
 #else
     (void)m, (void)maker, (void)g, (void)n, (void)reason, (void)bytes;
     return true;

@@ -41,6 +41,10 @@ static veer_status_t accepts_contraction(const veer_graph_t *g, veer_node_t n, b
 }
 #endif
 #ifdef VEER_WITH_LLVM
+static veer_status_t accepts_moments(const veer_graph_t *g, veer_node_t n, bool *out, char *reason, size_t size) {
+    *out = veer_llvm_conv_moments_supports(g, n, reason, size);
+    return veer_ok();
+}
 static veer_status_t accepts_attention(const veer_graph_t *g, veer_node_t n, bool *out, char *reason, size_t size) {
     *out = veer_llvm_attention_supports(g, n, reason, size);
     return veer_ok();
@@ -53,6 +57,7 @@ static const veer_fuse_target_t target = {
 #endif
 #ifdef VEER_WITH_LLVM
     .accepts_cluster = veer_llvm_supports,
+    .accepts_moments = accepts_moments,
     .accepts_attention = accepts_attention,
 #endif
     .residency = veer_storage_residency,

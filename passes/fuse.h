@@ -12,6 +12,7 @@ typedef veer_status_t (*veer_accepts_fn)(const veer_graph_t *g, veer_node_t node
 
 typedef struct veer_fuse_target_s {
     veer_accepts_fn accepts_contraction; /* with its epilogue */
+    veer_accepts_fn accepts_moments;     /* with its epilogue and the moments of its result, see split_norm.c */
     veer_accepts_fn accepts_cluster;     /* without a contraction */
     veer_accepts_fn accepts_attention;   /* or its gradient, with what moves its operands and results */
     veer_residency_fn residency;         /* the memory that a function takes */

@@ -64,6 +64,17 @@ static int most_results(const veer_graph_t *g, const veer_node_t *nodes, int cou
     return most;
 }
 
+/* A fused node's body takes its place. */
+static void copy_body(veer_builder_t *inner, gather_t *s, veer_node_t fused) {
+    veer_region_t body = veer_node_body(s->g, fused);
+    for (int i = 0; i < veer_node_in_count(s->g, fused); i++)
+        s->map[veer_region_arg(s->g, body, i).i] = s->map[veer_node_in(s->g, fused, i).i];
+    VEER_FOR_EACH_NODE(s->g, body, n)
+    if (!veer_op_has(veer_node_op(s->g, n), VEER_TERMINATOR)) veer_build_copy(inner, n, s->map);
+    for (int i = 0; i < veer_node_out_count(s->g, fused); i++)
+        s->map[veer_node_out(s->g, fused, i).i] = s->map[veer_region_result(s->g, body, i).i];
+}
+
 static void fill_body(veer_builder_t *b, gather_t *s, candidate_t *out, veer_value_t *yields) {
     veer_value_t *map = s->map;
     veer_graph_t *g = s->g;
@@ -71,19 +82,34 @@ static void fill_body(veer_builder_t *b, gather_t *s, candidate_t *out, veer_val
     veer_builder_t inner = veer_builder_at_end(g, body);
     for (int i = 0; i < s->in_count; i++) map[s->in[i].i] = veer_region_arg(g, body, i);
     for (int i = 0; i < s->constant_count; i++) veer_build_copy(&inner, veer_value_def(g, s->constants[i]), map);
-    for (int k = 0; k < s->count; k++) veer_build_copy(&inner, s->nodes[k], map);
+    for (int k = 0; k < s->count; k++)
+        if (veer_node_op(g, s->nodes[k]) == VEER_OP_FUSED)
+            copy_body(&inner, s, s->nodes[k]);
+        else
+            veer_build_copy(&inner, s->nodes[k], map);
     for (int i = 0; i < out->result_count; i++) yields[i] = map[out->results[i].i];
     veer_builder_yield(&inner, yields, out->result_count);
     veer_builder_fail(b, veer_builder_status(&inner));
+}
+
+static void clear_results(gather_t *s, veer_node_t n) {
+    for (int i = 0; i < veer_node_out_count(s->g, n); i++) s->map[veer_node_out(s->g, n, i).i] = VEER_NO_VALUE;
+}
+
+static void clear_body(gather_t *s, veer_node_t fused) {
+    veer_region_t body = veer_node_body(s->g, fused);
+    for (int i = 0; i < veer_node_in_count(s->g, fused); i++) s->map[veer_region_arg(s->g, body, i).i] = VEER_NO_VALUE;
+    VEER_FOR_EACH_NODE(s->g, body, n) clear_results(s, n);
 }
 
 /* Only these entries were touched. */
 static void clear_map(gather_t *s) {
     for (int i = 0; i < s->in_count; i++) s->map[s->in[i].i] = VEER_NO_VALUE;
     for (int i = 0; i < s->constant_count; i++) s->map[s->constants[i].i] = VEER_NO_VALUE;
-    for (int k = 0; k < s->count; k++)
-        for (int i = 0; i < veer_node_out_count(s->g, s->nodes[k]); i++)
-            s->map[veer_node_out(s->g, s->nodes[k], i).i] = VEER_NO_VALUE;
+    for (int k = 0; k < s->count; k++) {
+        clear_results(s, s->nodes[k]);
+        if (veer_node_op(s->g, s->nodes[k]) == VEER_OP_FUSED) clear_body(s, s->nodes[k]);
+    }
 }
 
 static veer_status_t reserve_map(veer_outline_t *o) {

@@ -17,8 +17,8 @@ void veer_outline_deinit(veer_outline_t *o);
 /* Builds a fused node (VEER_OP_FUSED) that computes what `nodes` compute, in the place of the last of them, and asks
  * whether it can be a kernel: if so it takes the nodes' place and they are removed, else it is removed again. Operands
  * are the values that the nodes take from outside (scalar constants are copied into the body instead), results the
- * values that are used outside. `nodes` are in order of execution, in one region, and all that they take is defined
- * before the last of them; what they give is used behind it. */
+ * values that are used outside; of a fused node the body is copied. `nodes` are in order of execution, in one region,
+ * and all that they take is defined before the last of them; what they give is used behind it. */
 VEER_MUST_USE veer_status_t veer_outline_if(veer_outline_t *o, const veer_node_t *nodes, int count, const char *kind,
                                             veer_accepts_fn accepts, bool *out_accepted);
 

@@ -18,6 +18,7 @@ static const char *declines(const veer_conv_problem_t *p) {
     if (p->kernel_h * p->kernel_w > VEER_CONV_AMX_MOST_TAPS) return "its kernel is too large";
     if (p->mm.k < LEAST_CHANNELS || p->mm.n < LEAST_CHANNELS) return "it has too few channels";
     if (p->images * p->y_h * p->y_w < LEAST_POSITIONS) return "it has too few positions";
+    if (p->mm.moment_rows) return "moments follow it";
     return NULL;
 }
 

@@ -101,6 +101,8 @@ typedef struct veer_llvm_conv_s {
 enum { VEER_LLVM_CONV_WAYS = 4 };
 /* Whether there is any. The same on every target. */
 bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
+/* Whether a convolution with moments behind it (matmul.h) is one; then it is on every target, strict or not. */
+bool veer_llvm_conv_moments_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes);
 /* The ways for a node, alone or with elementwise ops behind it, the most promising first; returns their number, and for
  * none says why. Of strict kernels only those whose error bound is at most four times that of a direct convolution. */
 int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,

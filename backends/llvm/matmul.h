@@ -3,6 +3,8 @@
  *     y[l, m, n] = f(sum over k of a[l, m, k] * b[l, k, n], operands)
  *
  * f is a straight-line program of elementwise ops, run on each tile while it is in registers or the first cache.
+ * Behind y there may be two further results, for the norm that reads it: of each block of moment_rows rows and each
+ * column the mean m and the mean of (y - m)^2.
  *
  * A constant b is packed once, in panels of a few vectors of columns: panel after panel, in each the rows k. A tile is
  * some rows by one panel; its accumulators stay in registers over all of k. Each element is one chain of fused
@@ -50,6 +52,7 @@ typedef struct veer_mm_problem_s {
     int64_t b_constant;
     const float *b_data; /* borrowed; not part of the key */
     int64_t result;      /* the step that y gets */
+    int64_t moment_rows; /* y is followed by mean and variance of each column of so many rows; 0: it is not */
     int64_t step_count;
     veer_mm_step_t steps[VEER_MM_MAX_STEPS];
 } veer_mm_problem_t;
@@ -67,12 +70,14 @@ typedef struct veer_mm_source_s {
     bool broadcast;
 } veer_mm_source_t;
 
-/* The contraction: the node itself, or the only one of its kind in the fused node's body. */
+/* The contraction: the node itself, or the only one of its kind in the fused node's body, which has one result or, with
+ * moments, three. */
 bool veer_mm_find_core(const veer_graph_t *g, veer_node_t node, bool (*is_core)(veer_op_t op), veer_node_t *out_core,
                        char *reason, size_t reason_bytes);
 bool veer_mm_match_operand(const veer_graph_t *g, veer_node_t node, veer_node_t core, int i, veer_mm_source_t *out,
                            char *reason, size_t reason_bytes);
-/* The program behind the core, whose result is `rows` rows of p->n columns, into p->steps (none yet) and p->result.
+/* The program behind the core, whose result is `rows` rows of p->n columns, into p->steps (none yet), p->result and
+ * p->moment_rows, which a kernel that takes no moments has to decline.
  * `bias`: the core's operand that is added to every row; -1: none. */
 bool veer_mm_match_program(const veer_graph_t *g, veer_node_t node, veer_node_t core, int bias, int64_t rows,
                            veer_mm_problem_t *p, char *reason, size_t reason_bytes);

@@ -11,6 +11,7 @@ typedef struct veer_mm_emitter_s {
     const veer_mm_blocking_t *b;
     LLVMTypeRef vector;
     LLVMValueRef a, y, bm;
+    LLVMValueRef moments[2];              /* results behind y, where there are any */
     LLVMValueRef bufs[VEER_MM_MAX_STEPS]; /* of the program's loads */
     LLVMValueRef stack;                   /* a tile, where the program is long */
     /* of the panel under way */
@@ -45,5 +46,8 @@ void veer_mm_sums(veer_mm_emitter_t *c, veer_mm_tile_t *t);
 void veer_mm_load_columns(veer_mm_emitter_t *c);
 /* Runs the program on the panel's vectors of a row and stores them in y. */
 void veer_mm_finish_row(veer_mm_emitter_t *c, const LLVMValueRef *products, LLVMValueRef row);
+/* Of `blocks` blocks of finished rows of the panel, from row `first` on, which begins one: the moments, from y, which
+ * is still in cache, in two passes. */
+void veer_mm_moments(veer_mm_emitter_t *c, LLVMValueRef first, int64_t blocks);
 
 #endif

@@ -12,6 +12,8 @@ typedef struct known_s {
     int step;
 } known_t;
 
+enum { MOMENT_NODES = 5 };
+
 typedef struct matcher_s {
     const veer_graph_t *g;
     veer_node_t node, core; /* core: the node itself, or the matmul in its body */
@@ -19,6 +21,7 @@ typedef struct matcher_s {
     int64_t rows; /* of y, all leading dims together */
     known_t known[2 * VEER_MM_MAX_STEPS];
     int known_count;
+    veer_node_t moments[MOMENT_NODES]; /* those of the body that compute them */
     char *reason;
     size_t reason_bytes;
 } matcher_t;
@@ -208,14 +211,57 @@ static bool read_node(matcher_t *s, veer_node_t n) {
     return decline(s, "'%s' behind the product", veer_op_name(op));
 }
 
+/* ---- moments behind y ---- */
+
+static bool defined_by(const matcher_t *s, veer_value_t v, veer_op_t op, veer_node_t *out) {
+    *out = veer_value_def(s->g, v);
+    return out->i && veer_node_op(s->g, *out) == op;
+}
+
+/* A mean over dim 2, of the values of `out_of`. */
+static bool is_mean_of_blocks(const matcher_t *s, veer_value_t v, veer_node_t *out, veer_value_t *out_of) {
+    if (!defined_by(s, v, VEER_OP_REDUCE_MEAN, out)) return false;
+    int count;
+    const int64_t *axes = veer_node_ints(s->g, *out, "axes", &count);
+    *out_of = veer_node_in(s->g, *out, 0);
+    return count == 1 && axes[0] == 2 && veer_node_int(s->g, *out, "keepdims");
+}
+
+/* Results m and q of y by blocks [N, blocks, rows, columns]; sets the nodes that compute them, which are all that reads
+ * the blocks, and p->moment_rows. */
+static bool match_moments(matcher_t *s) {
+    veer_region_t body = veer_node_body(s->g, s->node);
+    veer_value_t y = veer_region_result(s->g, body, 0), m = veer_region_result(s->g, body, 1), blocks, square;
+    veer_node_t *n = s->moments;
+    if (!is_mean_of_blocks(s, m, &n[1], &blocks) || !defined_by(s, blocks, VEER_OP_RESHAPE, &n[0]) ||
+        !is_mean_of_blocks(s, veer_region_result(s->g, body, 2), &n[4], &square) ||
+        !defined_by(s, square, VEER_OP_MUL, &n[3]) || !defined_by(s, veer_node_in(s->g, n[3], 0), VEER_OP_SUB, &n[2]))
+        return false;
+    const veer_type_t *t = veer_value_type(s->g, blocks);
+    bool is_square = veer_value_eq(veer_node_in(s->g, n[3], 0), veer_node_in(s->g, n[3], 1)),
+         is_off = veer_value_eq(veer_node_in(s->g, n[2], 0), blocks) && veer_value_eq(veer_node_in(s->g, n[2], 1), m);
+    if (!is_square || !is_off || !veer_value_eq(veer_node_in(s->g, n[0], 0), y)) return false;
+    if (t->rank != 4 || t->dims[3] != s->p->n) return false;
+    s->p->moment_rows = t->dims[2];
+    return true;
+}
+
+static bool is_of_moments(const matcher_t *s, veer_node_t n) {
+    for (int i = 0; i < MOMENT_NODES; i++)
+        if (veer_node_eq(s->moments[i], n)) return true;
+    return false;
+}
+
 /* The values of the body; the product with its bias is step `product`. */
 static bool read_body(matcher_t *s, int product) {
     veer_region_t body = veer_node_body(s->g, s->node);
     s->p->result = product;
     if (veer_node_eq(s->node, s->core)) return true;
     if (!remember(s, veer_node_out(s->g, s->core, 0), product)) return false;
+    if (veer_node_out_count(s->g, s->node) > 1 && !match_moments(s))
+        return decline(s, "its further results are no moments of the first");
     VEER_FOR_EACH_NODE(s->g, body, n)
-    if (!veer_op_has(veer_node_op(s->g, n), VEER_TERMINATOR) && !read_node(s, n)) return false;
+    if (!veer_op_has(veer_node_op(s->g, n), VEER_TERMINATOR) && !is_of_moments(s, n) && !read_node(s, n)) return false;
     s->p->result = step_of(s, veer_region_result(s->g, body, 0));
     if (s->p->result < 0) return decline(s, "the result does not depend on the product");
     return s->p->steps[s->p->result].out == VEER_DTYPE_F32 || decline(s, "the result is not f32");
@@ -281,7 +327,9 @@ bool veer_mm_find_core(const veer_graph_t *g, veer_node_t node, bool (*is_core)(
     *out_core = node;
     if (is_core(veer_node_op(g, node))) return true;
     if (veer_node_op(g, node) != VEER_OP_FUSED) return decline(&s, "no product");
-    if (veer_node_out_count(g, node) != 1) return decline(&s, "the fused node has several results");
+    enum { WITH_MOMENTS = 3 };
+    int results = veer_node_out_count(g, node);
+    if (results != 1 && results != WITH_MOMENTS) return decline(&s, "the fused node has several results");
     *out_core = VEER_NO_NODE;
     VEER_FOR_EACH_NODE(g, veer_node_body(g, node), n) {
         if (!is_core(veer_node_op(g, n))) continue;
@@ -299,5 +347,6 @@ bool veer_mm_match(const veer_graph_t *g, veer_node_t node, veer_mm_problem_t *o
     memset(out, 0, sizeof *out);
     matcher_t s = {.g = g, .node = node, .p = out, .reason = reason, .reason_bytes = reason_bytes};
     return veer_mm_find_core(g, node, is_matmul, &s.core, reason, reason_bytes) && read_product(&s) &&
-           veer_mm_match_program(g, node, s.core, -1, s.rows, out, reason, reason_bytes);
+           veer_mm_match_program(g, node, s.core, -1, s.rows, out, reason, reason_bytes) &&
+           (!out->moment_rows || decline(&s, "moments behind the product"));
 }

@@ -13,7 +13,9 @@ static const char *declines(const veer_wino_problem_t *p) {
     if (p->kernel_h != VEER_WINO_KERNEL || p->kernel_w != VEER_WINO_KERNEL) return "the kernel is not 3x3";
     if (p->stride_h != 1 || p->stride_w != 1) return "a stride is not 1";
     if (p->dilation_h != 1 || p->dilation_w != 1) return "a dilation is not 1";
-    return NULL;
+    bool in_rows = !p->mm.moment_rows ||
+                   (p->mm.moment_rows % (VEER_WINO_MAX_TILE * p->y_w) == 0 && p->y_h * p->y_w % p->mm.moment_rows == 0);
+    return in_rows ? NULL : "blocks of moments are not rows of tiles of an image";
 }
 
 bool veer_wino_match(const veer_graph_t *g, veer_node_t node, veer_wino_problem_t *out, char *reason,
@@ -130,6 +132,20 @@ static void set_fly_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, i
     cut->group_tiles = veer_min_i64(veer_ceil_div(b->tiles, b->groups) * (b->tile_rows + (b->long_tiles > 0)), tiles);
 }
 
+/* Moments are of blocks of rows of tiles: groups then are some blocks each, as many in each, at least as many groups as
+ * there are. `rows`: the products' tiles at most. */
+static void align_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, int64_t tiles, int64_t rows) {
+    veer_mm_blocking_t *b = &cut->mm;
+    int64_t block_tiles = p->mm.moment_rows / (p->y_w * cut->tile) * cut->tiles_w, blocks = tiles / block_tiles;
+    b->groups = veer_min_i64(b->groups, blocks);
+    while (blocks % b->groups) b->groups++;
+    cut->alike = true;
+    cut->group_tiles = tiles / b->groups;
+    int64_t micros = veer_ceil_div(cut->group_tiles, rows);
+    b->tiles = micros * b->groups;
+    b->tile_rows = cut->group_tiles / micros, b->long_tiles = cut->group_tiles % micros;
+}
+
 /* Sums of a row of positions, and besides them what a channel's transform takes. */
 static void set_few(veer_wino_cut_t *cut, int registers) {
     enum { OTHERS = 8 };
@@ -157,13 +173,17 @@ veer_wino_cut_t veer_wino_cut(const veer_wino_problem_t *p, int tile, bool fly, 
     cut.mm = veer_mm_cut(&product, lanes, registers);
     cut.mm.blocks = 1, cut.mm.depth = p->mm.k;
     cut.mm.fetch_tiles = 0, cut.mm.fetch_step = 0;
+    int64_t most_rows = cut.mm.tile_rows + (cut.mm.long_tiles > 0);
     even_tiles(&cut.mm, product.m);
-    if (fly) {
+    if (fly)
         set_fly_groups(p, &cut, product.m);
+    else
+        set_groups(p, &cut, product.m);
+    if (p->mm.moment_rows) align_groups(p, &cut, product.m, most_rows);
+    if (fly) {
         set_few(&cut, registers);
         set_blocks(&cut, p->mm.k);
-    } else
-        set_groups(p, &cut, product.m);
+    }
     set_prefetch(&cut);
     set_strides(&cut, p->mm.k);
     return cut;
@@ -178,7 +198,8 @@ static const double IN = 4, OUT = 3, DONE = 4, FLY = 1.5, BYTES = 6;
 /* One k of all products of a position. */
 static double step_cycles(const veer_wino_problem_t *p, const veer_wino_cut_t *cut) {
     const veer_mm_blocking_t *b = &cut->mm;
-    int64_t rows[2] = {b->tile_rows + 1, b->tile_rows}, tiles[2] = {b->long_tiles, b->tiles - b->long_tiles};
+    int64_t longs = b->long_tiles * (cut->alike ? b->groups : 1);
+    int64_t rows[2] = {b->tile_rows + 1, b->tile_rows}, tiles[2] = {longs, b->tiles - longs};
     double sum = 0, sums = 0;
     for (int i = 0; i < 2; i++) {
         sum += (double)(tiles[i] * (b->panels - 1)) * veer_mm_tile_cycles(rows[i], b->vectors, b->lanes);
@@ -210,6 +231,7 @@ static double winograd_cycles(const veer_wino_problem_t *p, const veer_wino_cut_
  * (9 C)^2 u X W. Here the terms are C a^2 X W in all, a the amplification, and each is rounded once in the weights, C
  * times in the product, and in each direction `in` and `out` times in the transforms. Weights on the fly are rounded
  * twice in each direction, and where their factors are no powers of two, those once, too. */
+static const double MOST_ERROR = 4; /* of strict kernels */
 static double error_ratio(int tile, bool fly, int64_t channels) {
     double a = veer_llvm_conv_amplification(tile), c = (double)channels;
     int in = tile == 2 ? 1 : 2, out = tile == 2 ? 2 : 3, weights = !fly ? 1 : tile == 2 ? 4 : 6;
@@ -224,11 +246,21 @@ bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reas
     return veer_wino_match(g, node, &p, reason, reason_bytes);
 }
 
+/* Where Winograd's algorithm is surely the fastest, in strict precision, too: nothing else takes moments. */
+bool veer_llvm_conv_moments_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes) {
+    enum { LEAST_CHANNELS = 32 };
+    veer_wino_problem_t p;
+    if (reason_bytes) reason[0] = 0;
+    if (!veer_wino_match(g, node, &p, reason, reason_bytes)) return false;
+    bool is_wide = veer_min_i64(p.mm.k, p.mm.n) >= LEAST_CHANNELS && error_ratio(2, false, p.mm.k) <= MOST_ERROR;
+    if (!is_wide) snprintf(reason, reason_bytes, "it has too few channels");
+    return is_wide;
+}
+
 int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
                         veer_llvm_conv_t out[VEER_LLVM_CONV_WAYS], char *reason, size_t reason_bytes) {
     static const veer_llvm_conv_t WAYS[VEER_LLVM_CONV_WAYS] = {
         {2, false, 0}, {2, true, 0}, {4, false, 0}, {4, true, 0}};
-    static const double MOST_ERROR = 4;
     veer_wino_problem_t p;
     int count = 0, lanes = veer_llvm_lanes(llvm);
     if (reason_bytes) reason[0] = 0;

@@ -14,7 +14,7 @@
  * An item is a group of tiles by one panel of y's channels. A group's patches are transformed into scratch (once for
  * the panels that follow each other in one share), multiplied position by position, transformed back, and the program
  * of what follows the convolution (matmul.h) runs on the rows of y. Everything between x and y stays in the second
- * cache.
+ * cache; so does the item's part of y until its moments are taken, where a norm wants them.
  *
  * Weights are transformed at compile time, in double, and rounded once: (m + 2)^2 floats for 9. Or on the fly, where
  * there is less to do with each than it takes to bring them from memory: an item transforms its panel's weights, a
@@ -33,7 +33,7 @@ enum { VEER_WINO_KERNEL = 3, VEER_WINO_MAX_TILE = 4, VEER_WINO_MAX_PATCH = VEER_
 /* kernel_h, kernel_w 3, strides and dilations 1; rows of the product are tiles. */
 typedef veer_conv_problem_t veer_wino_problem_t;
 
-/* Whether a node is such a convolution; says why not. */
+/* Whether a node is such a convolution, whose moments are of blocks of whole rows of tiles; says why not. */
 bool veer_wino_match(const veer_graph_t *g, veer_node_t node, veer_wino_problem_t *out, char *reason,
                      size_t reason_bytes);
 
@@ -49,6 +49,8 @@ typedef struct veer_wino_cut_s {
     int64_t tiles_h, tiles_w;             /* of one image */
     veer_mm_blocking_t mm;                /* of one product: all tiles by M */
     int64_t group_tiles;                  /* of the largest group */
+    bool alike;                           /* groups are: each has tiles / groups of the products' tiles, of which the
+                                             first long_tiles are long */
     int64_t v_position, v_block, v_micro; /* transformed x: floats from one position to the next, from one block of
                                              channels to the next, from one of the products' tiles to the next */
     int64_t z_row, z_position;            /* the products: from one tile to the next, from one position to the next */

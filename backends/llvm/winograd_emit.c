@@ -112,14 +112,26 @@ static void output_1d(wino_t *c, const val_t *z, val_t *y) {
     y[3] = scaled_plus(c, f[1] * p * p * p, odd, scaled_plus(c, f[3] * q * q * q, odd_q, z[5]));
 }
 
+/* A product's tile among those of which the first are long. */
+static val_t in_pattern(wino_t *c, val_t micro) {
+    const veer_mm_blocking_t *b = &c->cut->mm;
+    return c->cut->alike ? veer_emit_mod(c->e, micro, b->tiles / b->groups) : micro;
+}
+
+static val_t is_long(wino_t *c, val_t micro) {
+    return LLVMBuildICmp(c->e->builder, LLVMIntSLT, in_pattern(c, micro), veer_emit_i64(c->e, c->cut->mm.long_tiles),
+                         "");
+}
+
 /* The first tile of a product's tile. */
 static val_t first_tile(wino_t *c, val_t micro) {
     const veer_mm_blocking_t *b = &c->cut->mm;
-    val_t first = veer_emit_mul(c->e, micro, b->tile_rows);
+    val_t first = veer_emit_mul(c->e, micro, b->tile_rows), longs = veer_emit_i64(c->e, b->long_tiles);
     if (!b->long_tiles) return first;
-    val_t longs = veer_emit_i64(c->e, b->long_tiles);
-    val_t is_long = LLVMBuildICmp(c->e->builder, LLVMIntSLT, micro, longs, "");
-    return veer_emit_add(c->e, first, veer_emit_select(c->e, is_long, micro, longs));
+    first = veer_emit_add(c->e, first, veer_emit_min(c->e, in_pattern(c, micro), longs));
+    if (!c->cut->alike) return first;
+    return veer_emit_add(c->e, first,
+                         veer_emit_mul(c->e, veer_emit_div(c->e, micro, b->tiles / b->groups), b->long_tiles));
 }
 
 /* ---- patches of x ---- */
@@ -273,8 +285,7 @@ static void multiply_micro(wino_t *c, val_t position, val_t micro) {
         multiply_rows(c, (int)b->tile_rows, position, micro, row);
         return;
     }
-    val_t is_long = LLVMBuildICmp(e->builder, LLVMIntSLT, micro, veer_emit_i64(c->e, b->long_tiles), "");
-    veer_emit_branch_t longer = veer_emit_if(e, is_long);
+    veer_emit_branch_t longer = veer_emit_if(e, is_long(c, micro));
     multiply_rows(c, (int)b->tile_rows + 1, position, micro, row);
     veer_emit_else(e, &longer);
     multiply_rows(c, (int)b->tile_rows, position, micro, row);
@@ -455,6 +466,10 @@ static void do_panel(wino_t *c, val_t item, val_t panel, bool is_tail) {
     veer_emit_loop_t tiles = veer_emit_loop_begin(c->e, c->first, c->end, 1);
     finish_tile(c, tiles.i);
     veer_emit_loop_end(c->e, &tiles);
+    if (!c->p->mm.moment_rows) return;
+    place_t place = place_of(c, c->first);
+    int64_t block_tiles = c->p->mm.moment_rows / (c->p->y_w * c->cut->tile) * c->cut->tiles_w;
+    veer_mm_moments(&c->mm, first_row(c, &place), c->cut->group_tiles / block_tiles);
 }
 
 static void do_item(wino_t *c, val_t item) {

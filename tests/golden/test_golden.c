@@ -106,7 +106,7 @@ static veer_status_t accepts(const veer_graph_t *g, veer_node_t n, bool *out, ch
     *out = true;
     return veer_ok();
 }
-static const veer_fuse_target_t target = {accepts, accepts, accepts, veer_storage_residency};
+static const veer_fuse_target_t target = {accepts, accepts, accepts, accepts, veer_storage_residency};
 
 static veer_status_t run_passes(veer_graph_t *g, const char *passes) {
     veer_pipeline_options_t options = {.eval = veer_reference_node, .target = &target, .verify_each = true};

@@ -76,6 +76,11 @@ static veer_value_t program(const case_t *c, veer_builder_t *b, const veer_value
     }
 }
 
+static int one_result(const case_t *c, veer_builder_t *b, const veer_value_t *in, veer_value_t *out) {
+    out[0] = program(c, b, in);
+    return 1;
+}
+
 static void add_case(suite_t *s, case_t shape, bool is_constant, bool shared_b) {
     veer_builder_t b;
     case_t *c = begin_case(s, shape, &b);
@@ -88,7 +93,7 @@ static void add_case(suite_t *s, case_t shape, bool is_constant, bool shared_b) 
     in[1] = is_constant ? constant(s, c, &b, w) : input(c, w);
     int count = program_operands(c, c->program, types);
     for (int i = 0; i < count; i++) in[2 + i] = input(c, types[i]);
-    finish_case(c, &b, in, 2 + count, c->program != 0, program);
+    finish_case(c, &b, in, 2 + count, c->program != 0, one_result);
     char reason[256];
     if (!veer_llvm_matmul_supports(c->g, c->node, reason, sizeof reason)) fail_msg("not supported: %s", reason);
     if (c->parts && !veer_llvm_matmul_amx_supports(s->llvm, c->g, c->node, reason, sizeof reason))

@@ -1,5 +1,5 @@
 /* Winograd convolutions of the LLVM backend: F(2x2) and F(4x4), weights packed or transformed on the fly, odd sizes,
- * all pads, channels that fill no vector, batches, what stands behind them, and conv_transpose. */
+ * all pads, channels that fill no vector, batches, what stands behind them, moments for a norm, and conv_transpose. */
 #include "api/lower.h"
 
 #include <setjmp.h>
@@ -83,6 +83,28 @@ static void large_cases(void **state) {
     run_all(s);
 }
 
+/* Blocks of one row of tiles, of several and of all, and of more than one sum adds; groups of one block and of several;
+ * tiles that reach over the right edge. */
+static void moments(void **state) {
+    static const case_t shapes[] = {
+        {.n = 1, .h = 16, .w = 16, .c = 64, .m = 64, .moment_rows = 4 * 16},
+        {.n = 2, .h = 8, .w = 13, .c = 33, .m = 40, .program = RESIDUAL, .moment_rows = 4 * 13},
+        {.n = 1, .h = 32, .w = 32, .c = 40, .m = 130, .program = SCALED, .moment_rows = 8 * 32},
+        {.n = 3, .h = 8, .w = 9, .c = 32, .m = 37, .program = SILU, .moment_rows = 8 * 9},
+        {.n = 1, .h = 64, .w = 18, .c = 256, .m = 48, .moment_rows = 4 * 18},
+        {.n = 1, .h = 24, .w = 7, .c = 5, .m = 3, .moment_rows = 12 * 7},
+        {.n = 1, .h = 20, .w = 119, .c = 9, .m = 17, .moment_rows = 20 * 119},
+        {.n = 2, .h = 12, .w = 16, .c = 48, .m = 32, .transposed = true, .moment_rows = 4 * 16},
+    };
+    suite_t *s = *state;
+    for (size_t i = 0; i < 4 * (sizeof shapes / sizeof *shapes); i++) {
+        case_t c = same_3x3(shapes[i / 4]);
+        c.tile = i % 2 ? 4 : 2, c.fly = i / 2 % 2, c.bias = i % 3 != 0;
+        add_case(s, c);
+    }
+    run_all(s);
+}
+
 /* Equal shapes share a kernel but not its weights; each way has its own, but weights that are not transformed are the
  * same for both tiles. */
 static void kernels_are_shared(void **state) {
@@ -131,6 +153,54 @@ static void reasons(void **state) {
         veer_graph_t *g = parsed(declined[i].x, declined[i].w, declined[i].conv);
         assert_false(veer_llvm_conv_supports(g, only_node(g), reason, sizeof reason));
         if (!strstr(reason, declined[i].reason)) fail_msg("case %zu: '%s'", i, reason);
+        veer_graph_destroy(g);
+    }
+}
+
+/* A convolution of 64 channels with moments of blocks of `rows`, whose parts are given: m of `mean_of`, over `axis`, q
+ * of the product of `left` and `right`. */
+static veer_graph_t *with_results(const char *reshape, const char *mean, const char *left, const char *right) {
+    char text[2048];
+    veer_graph_t *g;
+    int length =
+        snprintf(text, sizeof text,
+                 "graph @f(%%x: f32[1,12,8,64], %%e: f32[1,12,8,64]) {\n%%k = const f32[64,64,3,3] splat 0.5\n"
+                 "%%y, %%m, %%q = fused (%%x, %%k, %%e) {kind = \"contraction\"} (%%a: f32[1,12,8,64], "
+                 "%%w: f32[64,64,3,3], %%d: f32[1,12,8,64]) {\n%%c = conv %%a, %%w {" WINDOW
+                 ", groups = 1, channels_last = 1}\n%%z = add %%c, %%d\n%%r = reshape %s\n%%p = reduce_mean %s\n"
+                 "%%o = sub %%r, %%p\n%%s = mul %s, %s\n"
+                 "%%v = reduce_mean %%s {axes = [2], keepdims = 1}\nyield %%z, %%p, %%v }\n"
+                 "return %%y, %%m, %%q }\n",
+                 reshape, mean, left, right);
+    check(veer_graph_create(veer_allocator_system(), &g));
+    check(veer_parse(g, text, (size_t)length, "test"));
+    return g;
+}
+
+static void which_moments(void **state) {
+    static const char *const MEAN = "%r {axes = [2], keepdims = 1}", *const BLOCKS = "%z {dims = [1, 3, 32, 64]}";
+    static const struct {
+        const char *reshape, *mean, *left, *right, *reason;
+    } cases[] = {
+        {BLOCKS, MEAN, "%o", "%o", NULL},
+        {"%z {dims = [1, 1, 96, 64]}", MEAN, "%o", "%o", NULL},
+        {BLOCKS, MEAN, "%o", "%r", "no moments"},
+        {BLOCKS, MEAN, "%r", "%r", "no moments"},
+        {"%d {dims = [1, 3, 32, 64]}", MEAN, "%o", "%o", "no moments"},
+        {"%c {dims = [1, 3, 32, 64]}", MEAN, "%o", "%o", "no moments"},
+        {"%z {dims = [1, 3, 64, 32]}", MEAN, "%o", "%o", "no moments"},
+        {BLOCKS, "%r {axes = [1], keepdims = 1}", "%o", "%o", "no moments"},
+        {"%z {dims = [1, 6, 16, 64]}", MEAN, "%o", "%o", "not rows of tiles"},
+        {"%z {dims = [1, 2, 48, 64]}", MEAN, "%o", "%o", "not rows of tiles"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char reason[256];
+        veer_graph_t *g = with_results(cases[i].reshape, cases[i].mean, cases[i].left, cases[i].right);
+        veer_node_t node = only_node(g);
+        assert_int_equal(veer_llvm_conv_supports(g, node, reason, sizeof reason), !cases[i].reason);
+        assert_int_equal(veer_llvm_conv_moments_supports(g, node, reason, sizeof reason), !cases[i].reason);
+        if (cases[i].reason && !strstr(reason, cases[i].reason)) fail_msg("case %zu: '%s'", i, reason);
         veer_graph_destroy(g);
     }
 }
@@ -208,10 +278,12 @@ static int run_group(const char *name, const char *target) {
         cmocka_unit_test_setup_teardown(programs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(transposed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_cases, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(moments, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kernels_are_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(choices, set_up, tear_down),
         cmocka_unit_test_setup_teardown(few_tiles, set_up, tear_down),
         cmocka_unit_test(reasons),
+        cmocka_unit_test(which_moments),
         cmocka_unit_test(lowering),
     };
     cpu = target;

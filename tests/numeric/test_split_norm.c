@@ -8,6 +8,7 @@
 
 #include "api/compile.h"
 #include "backends/reference/reference.h"
+#include "ir/channels.h"
 #include "ir/parse.h"
 #include "ir/print.h"
 #include "tests/support/failing_allocator.h"
@@ -169,16 +170,137 @@ static void all_are_split(void **state) {
     }
 }
 
-/* Each allocation fails in turn, alone: what comes out must not depend on it. */
-static void failures_are_reported(void **state) {
+/* ---- behind convolutions ---- */
+
+/* Two convolutions of x, to m channels each; `joined` of them give the moments. */
+typedef struct conv_case_s {
+    int n, h, w, c, m, joined;
+    const char *precision;
+} conv_case_t;
+
+static const conv_case_t conv_cases[] = {
+    {1, 16, 16, 64, 64, 2, NULL},     {2, 32, 20, 32, 48, 2, NULL},    {1, 64, 64, 32, 32, 2, NULL},
+    {3, 8, 12, 40, 96, 2, NULL},      {1, 30, 16, 64, 64, 0, NULL},    {1, 16, 16, 16, 64, 0, NULL},
+    {1, 16, 16, 64, 64, 2, "strict"}, {2, 12, 6, 35, 66, 2, "strict"},
+};
+enum { CONV_CASES = sizeof conv_cases / sizeof *conv_cases, CONV_RESULTS = 3 };
+
+/* A norm of the first one, and a norm and its gradient of the concat of both with x. */
+static veer_status_t conv_graph(const conv_case_t *k, veer_allocator_t allocator, veer_graph_t **out_g,
+                                veer_func_t *out_f) {
+    static const char WINDOW[] = "strides = [1, 1], pads_before = [1, 1], pads_after = [1, 1], dilations = [1, 1], "
+                                 "groups = 1, channels_last = 1";
+    char text[2048];
+    int length = snprintf(
+        text, sizeof text,
+        "graph @f(%%x: f32[%d,%d,%d,%d], %%r: f32[%d,%d,%d,%d], %%b: f32[%d], %%s: f32[%d]) {"
+        " %%k = const f32[%d,%d,3,3] splat 0.03  %%l = const f32[%d,%d,3,3] splat -0.02"
+        " %%p = conv %%x, %%k, %%b {%s}  %%q = silu %%p  %%o = conv %%x, %%l, %%b {%s}  %%t = add %%o, %%r"
+        " %%u = group_norm %%q, %%b, %%b {groups = 2, channels_last = 1}"
+        " %%c = concat %%q, %%x, %%t {axis = 3}  %%e = silu %%c"
+        " %%v = group_norm %%c, %%s {groups = 1, channels_last = 1}"
+        " %%g = group_norm_grad %%c, %%e {groups = 1, channels_last = 1}"
+        " return %%u, %%v, %%g }",
+        k->n, k->h, k->w, k->c, k->n, k->h, k->w, k->m, k->m, 2 * k->m + k->c, k->m, k->c, k->m, k->c, WINDOW, WINDOW);
+    VEER_TRY(veer_graph_create(allocator, out_g));
+    veer_status_t status = veer_parse(*out_g, text, (size_t)length, "test");
+    if (status)
+        veer_graph_destroy(*out_g);
+    else
+        *out_f = veer_graph_find_func(*out_g, "f");
+    return status;
+}
+
+/* A layer may be off by 2e-5 of its largest result; a norm divides by the deviation, which is a fifth of that or more.
+ */
+static void expect_close(const conv_case_t *k, const veer_tensor_t *got, const veer_tensor_t *want, int result) {
+    const float *y = want->data;
+    double largest = 0;
+    for (int64_t j = 0; j < veer_type_count(&want->type); j++) largest = fmax(largest, fabs((double)y[j]));
+    for (int64_t j = 0; j < veer_type_count(&want->type); j++)
+        if (!(fabs((double)((const float *)got->data)[j] - (double)y[j]) <= 1e-4 * largest))
+            fail_msg("%dx%dx%dx%d to %d, %s, result %d, element %lld: %.9g, expected %.9g", k->n, k->h, k->w, k->c,
+                     k->m, k->precision ? k->precision : "default", result, (long long)j,
+                     (double)((const float *)got->data)[j], (double)y[j]);
+}
+
+static void check_conv_case(const conv_case_t *k, const char *tune) {
+    static const case_t SMALL = {.offset = 0};
+    veer_func_t f;
+    veer_graph_t *g;
+    veer_tensor_t in[INPUTS], want[CONV_RESULTS], got[CONV_RESULTS];
+    veer_plan_t *plan;
+    veer_exec_t *exec;
+    require_ok(conv_graph(k, memory(), &g, &f));
+    fill(&SMALL, g, f, in);
+    require_ok(veer_reference_eval(g, f, in, INPUTS, memory(), want, CONV_RESULTS));
+    veer_compile_options_t options = {
+        .passes = "fuse-contraction," PASSES, .precision = k->precision, .tune = tune, .cache = "none"};
+    require_ok(veer_compile_func(g, f, &options, memory(), &plan));
+    require_ok(veer_exec_create(plan, &exec));
+    for (int i = 0; i < veer_plan_call_count(plan); i++)
+        if (!strcmp(veer_plan_call(plan, i).backend, "reference")) fail_msg("%s", veer_plan_call(plan, i).reason);
+    for (int i = 0; i < INPUTS; i++) veer_exec_bind_input(exec, i, in[i].data);
+    for (int i = 0; i < CONV_RESULTS; i++) {
+        got[i] = (veer_tensor_t){want[i].type, veer_alloc(memory(), veer_type_bytes(&want[i].type))};
+        veer_exec_bind_output(exec, i, got[i].data);
+    }
+    for (int threads = 1; threads <= 8; threads++) {
+        require_ok(veer_exec_run(exec, &(veer_run_options_t){.threads = threads}));
+        for (int i = 0; i < CONV_RESULTS; i++) {
+            if (threads == 1) expect_close(k, &got[i], &want[i], i);
+            size_t bytes = veer_type_bytes(&got[i].type);
+            if (threads == 1)
+                memcpy(want[i].data, got[i].data, bytes);
+            else
+                assert_memory_equal(got[i].data, want[i].data, bytes);
+        }
+    }
+    for (int i = 0; i < INPUTS; i++) free_tensor(&in[i]);
+    for (int i = 0; i < CONV_RESULTS; i++) free_tensor(&want[i]), free_tensor(&got[i]);
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+    veer_graph_destroy(g);
+}
+
+static void convolutions_give_moments(void **state) {
     (void)state;
+    for (int i = 0; i < CONV_CASES; i++) {
+        check_conv_case(&conv_cases[i], "off");
+        check_conv_case(&conv_cases[i], "on");
+    }
+}
+
+/* Where rows of tiles fit and Winograd's algorithm is surely the fastest; elsewhere moments are kernels of their own.
+ */
+static void which_are_joined(void **state) {
+    enum { WITH_MOMENTS = 3 };
+    (void)state;
+    for (int i = 0; i < CONV_CASES; i++) {
+        veer_func_t f;
+        veer_graph_t *g;
+        int joined = 0;
+        require_ok(conv_graph(&conv_cases[i], memory(), &g, &f));
+        require_ok(veer_run_passes(g, f, "fuse-contraction,split-norm{min_bytes=0}", NULL));
+        VEER_FOR_EACH_NODE(g, veer_func_body(g, f), n) {
+            assert_false(veer_op_is_group_norm(veer_node_op(g, n)));
+            joined += veer_node_op(g, n) == VEER_OP_FUSED && veer_node_out_count(g, n) == WITH_MOMENTS;
+        }
+        if (joined != conv_cases[i].joined) fail_msg("case %d: %d joined", i, joined);
+        veer_graph_destroy(g);
+    }
+}
+
+/* Each allocation fails in turn, alone: what comes out must not depend on it. */
+static void fail_each(bool behind_convolutions) {
     for (long tried = 0;; tried++) {
         failing_allocator_t all = {.fail_at = tried, .once = true};
         veer_func_t f;
         veer_graph_t *g;
-        veer_status_t status = graph_of(&cases[1], failing_allocator(&all), &g, &f);
+        veer_status_t status = behind_convolutions ? conv_graph(&conv_cases[0], failing_allocator(&all), &g, &f)
+                                                   : graph_of(&cases[1], failing_allocator(&all), &g, &f);
         if (!status) {
-            status = veer_run_passes(g, f, PASSES, NULL);
+            status = veer_run_passes(g, f, "fuse-contraction," PASSES, NULL);
             veer_graph_destroy(g);
         }
         bool reported = veer_status_code(status) == VEER_ERR_RESOURCE;
@@ -192,10 +314,18 @@ static void failures_are_reported(void **state) {
     }
 }
 
+static void failures_are_reported(void **state) {
+    (void)state;
+    fail_each(false);
+    fail_each(true);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_give_what_whole_norms_give),
         cmocka_unit_test(all_are_split),
+        cmocka_unit_test(convolutions_give_moments),
+        cmocka_unit_test(which_are_joined),
         cmocka_unit_test(failures_are_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,7 +37,8 @@ typedef struct case_s {
     int64_t taps[2], strides[2], dilations[2];
     bool transposed, bias;
     program_t program;
-    int tile; /* of Winograd's algorithm; 0: it is another's case */
+    int64_t moment_rows; /* of blocks of positions whose moments are further results; 0: none are */
+    int tile;            /* of Winograd's algorithm; 0: it is another's case */
     bool fly;
     veer_graph_t *g;
     veer_func_t func;
@@ -118,6 +119,18 @@ static veer_value_t program(const case_t *c, veer_builder_t *b, const veer_value
     }
 }
 
+/* [images, blocks, rows, channels] of y, their means, and those of the squares of what is off by. */
+static int with_moments(const case_t *c, veer_builder_t *b, const veer_value_t *in, veer_value_t *out) {
+    out[0] = program(c, b, in);
+    if (!c->moment_rows) return 1;
+    int64_t rows = result_size(c, 0) * result_size(c, 1), axis = 2;
+    veer_value_t y = veer_reshape(b, out[0], VEER_DIMS(c->n, rows / c->moment_rows, c->moment_rows, c->m));
+    out[1] = veer_reduce(b, VEER_OP_REDUCE_MEAN, y, &axis, 1, true);
+    veer_value_t off = veer_sub(b, y, out[1]);
+    out[2] = veer_reduce(b, VEER_OP_REDUCE_MEAN, veer_mul(b, off, off), &axis, 1, true);
+    return 3;
+}
+
 static inline case_t *add_case(suite_t *s, case_t shape) {
     veer_builder_t b;
     case_t *c = begin_case(s, shape, &b);
@@ -131,7 +144,7 @@ static inline case_t *add_case(suite_t *s, case_t shape) {
     if (c->bias) in[own++] = constant(s, c, &b, VEER_TYPE(VEER_DTYPE_F32, c->m));
     int count = program_operands(c, types);
     for (int i = 0; i < count; i++) in[own + i] = input(c, types[i]);
-    finish_case(c, &b, in, own + count, c->program != NOTHING, program);
+    finish_case(c, &b, in, own + count, c->program != NOTHING || c->moment_rows, with_moments);
     emit_case(s, c);
     return c;
 }
@@ -179,27 +192,56 @@ static void expect_near(const case_t *c, const float *want, const float *got) {
                  sqrt(error_squares / squares));
 }
 
+/* Against those of y as the kernel gave it, in double. Sums of 256 numbers, four at a time, and of those sums: a result
+ * is rounded fewer than 300 times; m's own error only adds its square to q. */
+static void expect_moments(const case_t *c, const float *y, const float *m, const float *q) {
+    veer_type_t type = result_type(c);
+    int64_t rows = c->moment_rows, blocks = veer_type_count(&type) / (rows * c->m);
+    for (int64_t i = 0; i < blocks * c->m; i++) {
+        const float *at = y + i / c->m * rows * c->m + i % c->m;
+        double mean = 0, squares = 0, largest = 0, u = fmin((double)rows, 300) * 0x1p-24;
+        for (int64_t r = 0; r < rows; r++)
+            mean += at[r * c->m] / (double)rows, largest = fmax(largest, fabs((double)at[r * c->m]));
+        for (int64_t r = 0; r < rows; r++) squares += pow(at[r * c->m] - mean, 2) / (double)rows;
+        double error = fabs(m[i] - mean), q_error = fabs(q[i] - squares);
+        if (!(error <= u * largest) || !(q_error <= u * squares + pow(u * largest, 2)))
+            fail_msg("%lldx%lldx%lldx%lld to %lld, tile %d, program %d: moments [%lld] are %.9g and %.9g, expected "
+                     "%.9g and %.9g",
+                     (long long)c->n, (long long)c->h, (long long)c->w, (long long)c->c, (long long)c->m, c->tile,
+                     c->program, (long long)i, (double)m[i], (double)q[i], mean, squares);
+    }
+}
+
 static void run_case(suite_t *s, const case_t *c) {
     static const int SHARES[] = {1, 2, 3, 8};
-    veer_tensor_t in[MAX_IO], want;
-    void *bufs[MAX_IO + 1] = {0};
-    unsigned char *out[2];
-    int args = bind(s, c, in, bufs), operands = veer_node_in_count(c->g, c->node);
-    size_t bytes = veer_type_bytes(veer_value_type(c->g, veer_node_out(c->g, c->node, 0)));
+    veer_tensor_t in[MAX_IO], want[MAX_RESULTS];
+    void *bufs[MAX_IO + MAX_RESULTS] = {0};
+    unsigned char *out[MAX_RESULTS][2];
+    size_t bytes[MAX_RESULTS];
+    int args = bind(s, c, in, bufs), operands = veer_node_in_count(c->g, c->node),
+        results = veer_node_out_count(c->g, c->node);
     bufs[c->kernel.packed_buf] = (void *)(uintptr_t)c->kernel.packed;
-    for (int i = 0; i < 2; i++) out[i] = malloc(bytes + 2 * GUARD);
-    for (size_t i = 0; i < 2 * (sizeof SHARES / sizeof *SHARES); i++) {
-        unsigned char *to = out[i > 0];
-        bufs[operands] = guarded(to, bytes);
-        run_kernel(s, c, bufs, SHARES[i / 2], i % 2);
-        expect_guards(to, bytes);
-        assert_memory_equal(out[0], to, bytes + 2 * GUARD);
+    for (int k = 0; k < results; k++) {
+        bytes[k] = veer_type_bytes(veer_value_type(c->g, veer_node_out(c->g, c->node, k)));
+        for (int i = 0; i < 2; i++) out[k][i] = malloc(bytes[k] + 2 * GUARD);
     }
-    check(veer_reference_eval(c->g, c->func, in, args, veer_allocator_system(), &want, 1));
-    expect_near(c, want.data, (float *)(out[0] + GUARD));
-    veer_free(veer_allocator_system(), want.data);
+    for (size_t i = 0; i < 2 * (sizeof SHARES / sizeof *SHARES); i++) {
+        for (int k = 0; k < results; k++) bufs[operands + k] = guarded(out[k][i > 0], bytes[k]);
+        run_kernel(s, c, bufs, SHARES[i / 2], i % 2);
+        for (int k = 0; k < results; k++) {
+            expect_guards(out[k][i > 0], bytes[k]);
+            assert_memory_equal(out[k][0], out[k][i > 0], bytes[k] + 2 * GUARD);
+        }
+    }
+    check(veer_reference_eval(c->g, c->func, in, args, veer_allocator_system(), want, results));
+    expect_near(c, want[0].data, (float *)(out[0][0] + GUARD));
+    if (c->moment_rows)
+        expect_moments(c, (float *)(out[0][0] + GUARD), (float *)(out[1][0] + GUARD), (float *)(out[2][0] + GUARD));
     for (int i = 0; i < args; i++) veer_free(veer_allocator_system(), in[i].data);
-    free(out[0]), free(out[1]);
+    for (int k = 0; k < results; k++) {
+        veer_free(veer_allocator_system(), want[k].data);
+        free(out[k][0]), free(out[k][1]);
+    }
 }
 
 /* ---- graphs of one convolution, as text ---- */

@@ -65,24 +65,31 @@ static inline case_t *begin_case(suite_t *s, case_t shape, veer_builder_t *out_b
     return c;
 }
 
-/* The case's node is what `program` makes of the operands, one node or fused, and the function's result is its. */
+enum { MAX_RESULTS = 3 };
+
+/* The case's node is what `program` makes of the operands, one node or fused, and the function's results are its.
+ * `program` writes them to `out` and returns their number. */
 static inline void finish_case(case_t *c, veer_builder_t *b, veer_value_t *in, int count, bool fused,
-                               veer_value_t (*program)(const case_t *c, veer_builder_t *b, const veer_value_t *in)) {
+                               int (*program)(const case_t *c, veer_builder_t *b, const veer_value_t *in,
+                                              veer_value_t *out)) {
+    veer_value_t out[MAX_RESULTS];
     if (fused) {
         c->node = veer_builder_fused(b, "contraction", in, count);
         check(veer_builder_status(b));
         veer_region_t body = veer_node_body(c->g, c->node);
         veer_builder_t inner = veer_builder_at_end(c->g, body);
         for (int i = 0; i < count; i++) in[i] = veer_region_arg(c->g, body, i);
-        veer_value_t y = program(c, &inner, in);
-        veer_builder_yield(&inner, &y, 1);
+        veer_builder_yield(&inner, out, program(c, &inner, in, out));
         check(veer_builder_status(&inner));
         veer_builder_fused_finish(b, c->node);
-    } else
-        c->node = veer_value_def(c->g, program(c, b, in));
+    } else {
+        program(c, b, in, out);
+        c->node = veer_value_def(c->g, out[0]);
+    }
     check(veer_builder_status(b));
-    veer_value_t out = veer_node_out(c->g, c->node, 0);
-    veer_builder_return(b, &out, 1);
+    int results = veer_node_out_count(c->g, c->node);
+    for (int i = 0; i < results; i++) out[i] = veer_node_out(c->g, c->node, i);
+    veer_builder_return(b, out, results);
     check(veer_builder_status(b));
 }
 
