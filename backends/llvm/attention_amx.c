@@ -10,21 +10,25 @@ enum { SIDE = VEER_AMX_SIDE, CHUNK = VEER_AMX_CHUNK };
 
 /* ---- operands ---- */
 
-/* A matrix of the lead as first operand, its rows or, turned, its columns. */
-static void pack_matrix(veer_at_t *c, veer_at_role_t role, int64_t rows, int64_t columns, bool turned, int parts,
+/* How a matrix of the lead is packed: its rows or, turned, its columns; these less what they have in common. */
+typedef enum how_e { AS_IT_IS, TURNED, TURNED_CENTRED } how_t;
+
+/* As first operand. */
+static void pack_matrix(veer_at_t *c, veer_at_role_t role, int64_t rows, int64_t columns, how_t how, int parts,
                         int64_t to) {
     veer_tile_matrix_t m = veer_at_matrix(c, role, NULL);
-    if (turned) {
+    if (how != AS_IT_IS) {
         int64_t swap = rows;
         rows = columns, columns = swap;
         m = (veer_tile_matrix_t){m.base, m.column, m.row};
     }
     val_t from = m.base;
     int64_t stride = m.row;
-    if (m.column != 1 || columns % SIDE) {
+    if (m.column != 1 || columns % SIDE || how == TURNED_CENTRED) {
         from = veer_at_scratch_at(c, c->scratch.stage), stride = veer_at_whole(columns, SIDE);
         veer_tile_move(&c->t, (veer_tile_matrix_t){from, stride, 1}, m, rows, columns, NULL, true);
     }
+    if (how == TURNED_CENTRED) veer_at_amx_centre(c, from, stride, rows);
     veer_amx_pack_a(&c->t, from, stride, rows, columns, parts, veer_at_scratch_at(c, to));
 }
 
@@ -32,13 +36,13 @@ static void pack_lead(veer_at_t *c) {
     const veer_at_problem_t *p = c->p;
     bool dq = veer_at_has(p, VEER_AT_Y);
     int sums = veer_at_sum_parts(c);
-    pack_matrix(c, VEER_AT_K, p->s, p->d, false, VEER_AT_AMX_SCORE_PARTS, c->scratch.keys);
+    pack_matrix(c, VEER_AT_K, p->s, p->d, AS_IT_IS, VEER_AT_AMX_SCORE_PARTS, c->scratch.keys);
     if (!p->is_gradient)
-        pack_matrix(c, VEER_AT_V, p->s, p->dv, true, sums, c->scratch.v_t);
+        pack_matrix(c, VEER_AT_V, p->s, p->dv, TURNED, sums, c->scratch.v_t);
     else {
-        if (dq) pack_matrix(c, VEER_AT_K, p->s, p->d, true, sums, c->scratch.keys_t);
+        if (dq) pack_matrix(c, VEER_AT_K, p->s, p->d, TURNED_CENTRED, sums, c->scratch.keys_t);
         if (dq || veer_at_has(p, VEER_AT_DK))
-            pack_matrix(c, VEER_AT_V, p->s, p->dv, false, VEER_AT_AMX_SCORE_PARTS, c->scratch.v);
+            pack_matrix(c, VEER_AT_V, p->s, p->dv, AS_IT_IS, VEER_AT_AMX_SCORE_PARTS, c->scratch.v);
     }
 }
 

@@ -10,7 +10,7 @@
  *
  * Rows and columns that fill up tiles are zeros where they are summed over, else anything: nobody reads what they give.
  *
- *     attention_amx.c: packing, keys step by step, weights, items
+ *     attention_amx.c: packing, keys step by step, weights, items    attention_centre.c: keys for dq
  *     attention_amx_emit.c: o                                attention_amx_grad_emit.c: dq, dk, dv */
 #ifndef VEER_BACKENDS_LLVM_ATTENTION_AMX_H
 #define VEER_BACKENDS_LLVM_ATTENTION_AMX_H
@@ -68,6 +68,10 @@ static inline LLVMValueRef veer_at_all_lanes(veer_at_t *c, double value) {
 static inline LLVMValueRef veer_at_value(veer_at_t *c, LLVMValueRef variable) {
     return LLVMBuildLoad2(c->t.e->builder, c->t.vector, variable, "");
 }
+
+/* `count` columns of keys, rows `stride` apart in scratch with whole vectors, filled up with zeros: each less what all
+ * of it has in common. */
+void veer_at_amx_centre(veer_at_t *c, LLVMValueRef columns, int64_t stride, int64_t count);
 
 /* ---- some keys at a time ---- */
 

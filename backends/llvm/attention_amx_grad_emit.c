@@ -3,7 +3,8 @@
  *     for each 64 keys:  p_t = exp2(k q_t + mask^T - shift),  dp_t = v dy_t,  delta += p_t * dp_t
  *     for each 64 keys:  ds_t = p_t * (dp_t - delta / sum) / sum;  dv += p dy,  dk += ds q,  dq_t += k_t ds_t
  *
- * and after all queries of a lead dk *= scale; dq *= scale on its way out. What no result needs is left out. */
+ * and after all queries of a lead dk *= scale; dq *= scale on its way out. k_t: the keys less what they have in common.
+ * What no result needs is left out. */
 #include "backends/llvm/attention_amx.h"
 
 typedef LLVMValueRef val_t;
@@ -145,12 +146,11 @@ static void add_by_key(veer_at_t *c, const veer_at_keys_t *keys, veer_at_role_t 
     veer_amx_multiply(&c->t, &p);
 }
 
-/* dq_t += k_t ds_t. A query's slopes add up to 0, so what keys have in common cancels: with mm. */
+/* dq_t += k_t ds_t */
 static void add_by_query(veer_at_t *c, const veer_at_keys_t *keys, const veer_amx_beside_t *beside) {
     int64_t tile = veer_at_sum_tile_floats(c);
     val_t chunk = veer_emit_div(c->t.e, keys->first, CHUNK);
     veer_amx_product_t p = {.parts = veer_at_sum_parts(c),
-                            .mm = true,
                             .row_tiles = veer_amx_tiles(c->p->d),
                             .column_tiles = veer_at_vectors(c),
                             .chunks = veer_amx_chunks(keys->count),

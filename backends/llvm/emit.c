@@ -148,6 +148,12 @@ static LLVMValueRef first_lanes(veer_emit_t *e, int count, int lanes) {
     return LLVMConstVector(bits, (unsigned)lanes);
 }
 
+LLVMValueRef veer_emit_first_lanes(veer_emit_t *e, LLVMValueRef x, int count, LLVMValueRef other) {
+    int lanes = (int)veer_emit_lanes(x);
+    if (count == lanes) return x;
+    return LLVMBuildSelect(e->builder, first_lanes(e, count, lanes), x, other, "");
+}
+
 LLVMValueRef veer_emit_load_first(veer_emit_t *e, LLVMValueRef address, int count, int lanes, unsigned align) {
     LLVMTypeRef type = veer_emit_vector(e->f32, (unsigned)lanes);
     if (count == lanes) {

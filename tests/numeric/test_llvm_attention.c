@@ -38,6 +38,8 @@ typedef struct case_s {
     unsigned wanted; /* of dq, dk, dv: bits */
     float size;      /* of q, where not 1: then a layer may be off by 2e-5 of its largest result, whatever does it */
     int broken;      /* 1 more than an operand that has a NaN; 0: none */
+    float common;    /* added to all keys */
+    int hidden;      /* so many of 8 keys are hidden by the mask, and far off; not of a packed product */
     veer_graph_t *g;
     veer_func_t func;
     veer_node_t node;
@@ -243,9 +245,18 @@ static void fill_inputs(suite_t *s, const case_t *c, veer_tensor_t *in, int args
         veer_tensor_t *x = &in[c->broken - 1];
         memset((float *)x->data + next(s) % (uint32_t)veer_type_count(&x->type), 0xFF, sizeof(float));
     }
-    float *mask = in[args - 1].data;
+    float *k = in[1].data, *mask = in[args - 1].data;
+    for (int64_t i = 0; c->common > 0 && i < veer_type_count(&in[1].type); i++) k[i] += c->common;
     int64_t count = veer_type_count(&in[args - 1].type);
     if (!c->mask) return;
+    if (c->hidden) {
+        for (int64_t i = 0; i < count; i++) {
+            if (i % 8 >= c->hidden) continue;
+            mask[i] = -INFINITY;
+            for (int64_t j = 0; j < c->d; j++) k[i * c->d + j] = 1e15f;
+        }
+        return;
+    }
     for (int64_t i = 0; i < count; i++)
         if (isnan(mask[i]))
             continue;
@@ -364,6 +375,25 @@ static void large_scores(void **state) {
     run_all(s);
 }
 
+/* What all keys have in common is no part of dq, of which it would be many times as large. Keys that the mask hides
+ * have no part in anything, however far off they are and however many. */
+static void keys_in_common(void **state) {
+    suite_t *s = *state;
+    static const case_t KEYS_OF = {
+        .b = 1, .h = 1, .l = 256, .s = 256, .d = 64, .dv = 64, .grad = true, .wanted = 1, .size = 1, .common = 3};
+    for (int i = 0; i < 6; i++) {
+        case_t c = KEYS_OF;
+        c.wanted = i % 2 ? 7 : 1, c.s -= i / 2 * 7, c.common += (float)i;
+        add_case(s, c);
+    }
+    for (int hidden = 1; hidden < 8; hidden++) {
+        case_t c = KEYS_OF;
+        c.mask = KEYS, c.hidden = hidden, c.wanted = 7, c.common = 0;
+        add_case(s, c);
+    }
+    run_all(s);
+}
+
 /* A NaN comes through wherever it is, also one of which rounding to 16 bits makes a zero. */
 static void broken_operands(void **state) {
     suite_t *s = *state;
@@ -411,6 +441,7 @@ static int run_group(const char *name, const char *target) {
         cmocka_unit_test_setup_teardown(large, set_up_precision, tear_down),
         cmocka_unit_test_setup_teardown(for_matrix_unit, set_up_precision, tear_down),
         cmocka_unit_test_setup_teardown(large_scores, set_up_precision, tear_down),
+        cmocka_unit_test_setup_teardown(keys_in_common, set_up_precision, tear_down),
         cmocka_unit_test_setup_teardown(broken_operands, set_up_precision, tear_down),
         cmocka_unit_test_setup_teardown(kernels_are_shared, set_up_precision, tear_down),
     };
