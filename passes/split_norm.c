@@ -129,10 +129,11 @@ static veer_value_t mean_over(veer_builder_t *b, veer_value_t x, const int64_t *
     return veer_reduce(b, VEER_OP_REDUCE_MEAN, x, axes, count, true);
 }
 
-/* [N, blocks, positions, channels of x] */
+/* [N, blocks, positions, channels of x]; a node even where x is that already. */
 static veer_value_t by_block(veer_builder_t *b, const norm_t *n, veer_value_t x) {
     const veer_type_t *t = veer_value_type(b->graph, x);
-    return veer_reshape(b, x, VEER_DIMS(n->samples, n->blocks, n->space / n->blocks, t->dims[t->rank - 1]));
+    int64_t dims[] = {n->samples, n->blocks, n->space / n->blocks, t->dims[t->rank - 1]};
+    return veer_build(b, VEER_OP_RESHAPE, VEER_IN(x), VEER_ATTRS(VEER_INTS("dims", dims, 4)));
 }
 
 /* [N, blocks, 1, C] */
