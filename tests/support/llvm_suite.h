@@ -1,16 +1,17 @@
-/* What tests of contraction kernels of the LLVM backend share: a suite of cases that are emitted first, compiled
- * together and then run. Included once, behind the test's own
+/* What tests of kernels of the LLVM backend share: a suite of cases that are emitted first, compiled together and then
+ * run. Included once, behind the test's own
  *
  *     enum { MAX_CASES = ... };
  *     static const uint32_t SEED = ...;
- *     typedef struct case_s { ...; veer_graph_t *g; veer_func_t func; veer_node_t node; veer_llvm_kernel_t kernel; }
- * case_t;
+ *     typedef struct case_s { ...; veer_graph_t *g; veer_func_t func; veer_node_t node;
+ *                              veer_llvm_kernel_t kernel; } case_t;
  *
- * which then defines run_case, and uses input, constant and run_all; conv_case.h does so for convolutions. */
+ * which then defines run_case, and uses input, constant and run_all; conv_case.h does so for convolutions,
+ * region_case.h for regions of ordinary ops. */
 #ifndef VEER_TESTS_SUPPORT_LLVM_SUITE_H
 #define VEER_TESTS_SUPPORT_LLVM_SUITE_H
 
-enum { MAX_IO = 8, GUARD = 64 }; /* operands or results of a case; bytes before and behind a result */
+enum { MAX_IO = 12, GUARD = 64 }; /* operands or results of a case; bytes before and behind a result */
 
 typedef struct suite_s {
     veer_llvm_t *llvm;
@@ -33,11 +34,26 @@ static uint32_t next(suite_t *s) {
     return s->random;
 }
 
-static float *filled(suite_t *s, veer_type_t type) {
-    float *p = veer_alloc(veer_allocator_system(), veer_type_bytes(&type));
-    assert_non_null(p);
-    for (int64_t i = 0; i < veer_type_count(&type); i++) p[i] = (float)(next(s) * 0x1p-31 - 1);
-    return p;
+/* Numbers from `low` to `high`, of integer types rounded down; bools of either kind. The caller releases them. */
+static void *filled_within(suite_t *s, veer_type_t type, double low, double high) {
+    void *data = veer_alloc(veer_allocator_system(), veer_type_bytes(&type) + 1);
+    assert_non_null(data);
+    for (int64_t i = 0; i < veer_type_count(&type); i++) {
+        double u = next(s) * 0x1p-32, x = low + (high - low) * u;
+        switch (type.dtype) {
+        case VEER_DTYPE_F32: ((float *)data)[i] = (float)x; break;
+        case VEER_DTYPE_F64: ((double *)data)[i] = x; break;
+        case VEER_DTYPE_I64: ((int64_t *)data)[i] = (int64_t)floor(x); break;
+        case VEER_DTYPE_I32: ((int32_t *)data)[i] = (int32_t)floor(x); break;
+        case VEER_DTYPE_BOOL: ((uint8_t *)data)[i] = u < 0.5; break;
+        default: ((uint8_t *)data)[i] = (uint8_t)floor(x); break;
+        }
+    }
+    return data;
+}
+
+static inline float *filled(suite_t *s, veer_type_t type) {
+    return filled_within(s, type, -1, 1);
 }
 
 static inline veer_value_t input(case_t *c, veer_type_t type) {
@@ -96,24 +112,31 @@ static inline void finish_case(case_t *c, veer_builder_t *b, veer_value_t *in, i
 static void run_all(suite_t *s) {
     check(veer_llvm_finish(s->llvm));
     for (int i = 0; i < s->count; i++) run_case(s, &s->cases[i]);
+    print_message("%d kernels, %d objects\n", s->count, veer_llvm_object_count(s->llvm));
     assert_true(s->count > 0);
 }
 
 /* Random arguments of the case's function, and where the node finds its operands: there or in a constant. Returns
  * the arguments' number; the caller releases them. */
-static inline int bind(suite_t *s, const case_t *c, veer_tensor_t in[MAX_IO], void **bufs) {
+static inline int bind_within(suite_t *s, const case_t *c, double low, double high, veer_tensor_t in[MAX_IO],
+                              void **bufs) {
     veer_region_t body = veer_func_body(c->g, c->func);
     int args = veer_region_arg_count(c->g, body);
     for (int i = 0; i < args; i++) {
         in[i].type = *veer_value_type(c->g, veer_region_arg(c->g, body, i));
-        in[i].data = filled(s, in[i].type);
+        in[i].data = filled_within(s, in[i].type, low, high);
     }
     for (int i = 0; i < veer_node_in_count(c->g, c->node); i++) {
         veer_value_t v = veer_node_in(c->g, c->node, i);
+        if (!v.i) continue;
         const void *data = veer_value_const_data(c->g, v);
         bufs[i] = data ? (void *)(uintptr_t)data : in[veer_value_def_index(c->g, v)].data;
     }
     return args;
+}
+
+static inline int bind(suite_t *s, const case_t *c, veer_tensor_t in[MAX_IO], void **bufs) {
+    return bind_within(s, c, -1, 1, in, bufs);
 }
 
 /* A result of so many bytes inside of `out`, which has GUARD more on either side. */
@@ -122,9 +145,14 @@ static inline void *guarded(unsigned char *out, size_t bytes) {
     return out + GUARD;
 }
 
-static inline void expect_guards(const unsigned char *out, size_t bytes) {
+static inline bool guards_hold(const unsigned char *out, size_t bytes) {
     for (size_t i = 0; i < GUARD; i++)
-        if (out[i] != 0xA5 || out[GUARD + bytes + i] != 0xA5) fail_msg("writes outside the result");
+        if (out[i] != 0xA5 || out[GUARD + bytes + i] != 0xA5) return false;
+    return true;
+}
+
+static inline void expect_guards(const unsigned char *out, size_t bytes) {
+    if (!guards_hold(out, bytes)) fail_msg("writes outside the result");
 }
 
 /* The group for this machine and for narrower vectors; gives the number of failures. */
