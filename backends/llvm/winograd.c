@@ -246,15 +246,25 @@ bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reas
     return veer_wino_match(g, node, &p, reason, reason_bytes);
 }
 
+/* Of a block of moments: what a group of it alone has in scratch, about, in 4x4 tiles. */
+static int64_t block_bytes(const veer_wino_problem_t *p) {
+    enum { TILE = VEER_WINO_MAX_TILE, PATCH = VEER_WINO_MAX_PATCH, PANEL = 32 };
+    int64_t tiles = p->mm.moment_rows / (p->y_w * TILE) * veer_ceil_div(p->y_w, TILE);
+    return tiles * PATCH * PATCH * (p->mm.k + PANEL) * 4;
+}
+
 /* Where Winograd's algorithm is surely the fastest, in strict precision, too: nothing else takes moments. */
 bool veer_llvm_conv_moments_supports(const veer_graph_t *g, veer_node_t node, char *reason, size_t reason_bytes) {
-    enum { LEAST_CHANNELS = 32 };
+    enum { LEAST_CHANNELS = 32, MOST_BYTES = 5 << 18 };
     veer_wino_problem_t p;
     if (reason_bytes) reason[0] = 0;
     if (!veer_wino_match(g, node, &p, reason, reason_bytes)) return false;
-    bool is_wide = veer_min_i64(p.mm.k, p.mm.n) >= LEAST_CHANNELS && error_ratio(2, false, p.mm.k) <= MOST_ERROR;
-    if (!is_wide) snprintf(reason, reason_bytes, "it has too few channels");
-    return is_wide;
+    const char *why = veer_min_i64(p.mm.k, p.mm.n) < LEAST_CHANNELS      ? "it has too few channels"
+                      : error_ratio(2, false, p.mm.k) > MOST_ERROR       ? "strict precision might exclude it"
+                      : p.mm.moment_rows && block_bytes(&p) > MOST_BYTES ? "a block of moments is too large"
+                                                                         : NULL;
+    if (why) snprintf(reason, reason_bytes, "%s", why);
+    return !why;
 }
 
 int veer_llvm_conv_ways(const veer_llvm_t *llvm, const veer_graph_t *g, veer_node_t node,
