@@ -85,12 +85,12 @@ typedef struct split_s {
  * image alone, so that values of other channels have the same. Elsewhere as many blocks as divide the positions, so
  * that threads can share them evenly. 0: positions do not divide. */
 static int64_t blocks_of(const veer_type_t *t) {
-    enum { ROWS = 4, MOST_POSITIONS = 4096, LEAST_BLOCKS = 8, MOST_BLOCKS = 64, POSITIONS = 64 };
+    enum { ROWS = 4, SMALL = 256, MOST_POSITIONS = 4096, LEAST_BLOCKS = 8, MOST_BLOCKS = 64, POSITIONS = 64 };
     int64_t space = veer_type_count_range(t, 1, t->rank - 1), rows = ROWS, width = t->dims[t->rank - 2];
     if (t->rank == 4 && t->dims[1] % rows == 0 && rows * width <= MOST_POSITIONS) {
         while (t->dims[1] / rows > MOST_BLOCKS && t->dims[1] % (2 * rows) == 0 && 2 * rows * width <= MOST_POSITIONS)
             rows *= 2;
-        return t->dims[1] / rows;
+        if (t->dims[1] / rows >= LEAST_BLOCKS || rows * width <= SMALL) return t->dims[1] / rows;
     }
     int64_t wanted = veer_min_i64(MOST_BLOCKS, veer_max_i64(LEAST_BLOCKS, space / POSITIONS));
     for (int64_t blocks = wanted; blocks <= MOST_BLOCKS && blocks <= space; blocks++)

@@ -340,9 +340,9 @@ void veer_amx_step(veer_emit_t *e, const veer_amx_step_t *s) {
         int a, b;
     } order_t;
     static const order_t of_three[] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}},
-                         of_two[] = {{1, 0}, {0, 0}, {0, 1}};
-    const order_t *order = s->parts == VEER_AMX_PARTS ? of_three : of_two;
-    int has_a = -1, has_b = -1, count = veer_amx_pairs(s->parts);
+                         of_two[] = {{1, 1}, {1, 0}, {0, 0}, {0, 1}};
+    const order_t *order = s->parts == VEER_AMX_PARTS ? of_three : of_two + !s->mm;
+    int has_a = -1, has_b = -1, count = veer_amx_pairs(s->parts, s->mm);
     for (int i = 0; i < count; i++) {
         if (order[i].a != has_a) load_packed(e, FIRST_A, s->rows, s->a, (has_a = order[i].a) * s->a_part);
         if (order[i].b != has_b) load_packed(e, FIRST_B, s->columns, s->b, (has_b = order[i].b) * s->b_part);
@@ -423,6 +423,7 @@ static void begin_beside(block_t *k, val_t chunk, veer_amx_step_t *step) {
 
 static void multiply_chunk(block_t *k, val_t chunk, val_t a, val_t b, val_t fetch) {
     veer_amx_step_t step = {.parts = k->p->parts,
+                            .mm = k->p->mm,
                             .rows = k->rows,
                             .columns = k->columns,
                             .a_part = VEER_AMX_PART_FLOATS,

@@ -12,9 +12,9 @@
  *     a b = mh + hh + hm + e,   |e| < 2^-15 |a b|
  *
  * This takes half of the time and two thirds of the memory, and keeps the 2e-5 that a layer may be off, as Winograd's
- * algorithm does; not for strict precision. A tile instruction adds 32 products in two chains of 16 from 0, then their
- * sum to the element: for K products at most K/32 * 6 + 18 roundings (3 in place of 6 with two parts), where a chain of
- * f32 multiply-adds has K.
+ * algorithm does; not for strict precision. Sums that cancel can have mm as well: |e| < 2^-16 |a b|. A tile instruction
+ * adds 32 products in two chains of 16 from 0, then their sum to the element: for K products at most K/32 * 6 + 18
+ * roundings (3 or 4 in place of 6 with two parts), where a chain of f32 multiply-adds has K.
  *
  *     veer_amx_begin(e);                                  // the kernel's tiles; veer_amx_end before it returns
  *     veer_amx_parts_t p = veer_amx_split(e, x, parts);  veer_amx_store(e, &p_of_low, &p_of_high, to);
@@ -39,9 +39,9 @@ enum {
 static inline int64_t veer_amx_tile_floats(int parts) { /* all parts */
     return (int64_t)parts * VEER_AMX_PART_FLOATS;
 }
-/* Products of parts in one of f32. */
-static inline int veer_amx_pairs(int parts) {
-    return parts == VEER_AMX_PARTS ? 6 : 3;
+/* Products of parts in one of f32; of two parts `mm` is one of them or not. */
+static inline int veer_amx_pairs(int parts, bool mm) {
+    return parts == VEER_AMX_PARTS ? 6 : 3 + mm;
 }
 
 /* Asks the system for the unit's registers, for this process; false where it has none or will not give them. */
@@ -109,6 +109,7 @@ typedef struct veer_amx_beside_s {
 
 typedef struct veer_amx_product_s {
     int parts;
+    bool mm; /* of two parts the product of the smaller ones as well */
     int64_t row_tiles, column_tiles, chunks;
     LLVMValueRef a, b;               /* packed; `chunks` of each tile are read, from where these point */
     int64_t a_tile, b_tile;          /* floats from one tile of rows or columns to the next */
@@ -125,6 +126,7 @@ void veer_amx_multiply(veer_tile_ctx_t *t, const veer_amx_product_t *p);
  * is cleared or loaded to where it is stored; a step adds the products of a chunk, whose tiles lie anywhere. */
 typedef struct veer_amx_step_s {
     int parts, rows, columns;                      /* tiles of rows and of columns: 1 or 2 */
+    bool mm;                                       /* of two parts the product of the smaller ones as well */
     LLVMValueRef a[2], b[2];                       /* their first parts */
     int64_t a_part, b_part;                        /* floats from one part to the next */
     LLVMValueRef fetch;                            /* what is brought to the second cache meanwhile */

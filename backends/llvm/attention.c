@@ -28,8 +28,9 @@ static int64_t block_vectors(const veer_at_problem_t *p, int lanes, int64_t vect
 static bool amx_pays(const veer_at_problem_t *p, int sum_parts) {
     static const double SPLIT = 13, SOFTMAX = 8, SLOPES = 16, LEAD = 5000, GRADIENT_LEAD = 17000, GAIN = 0.9;
     double products = p->is_gradient ? 2.5 : 1; /* of d and dv each; one of them goes through exp or cancels */
-    int of_scores = veer_amx_pairs(VEER_AMX_PARTS), of_sums = veer_amx_pairs(sum_parts);
-    double pairs = p->is_gradient ? of_scores + 1.5 * of_sums : (of_scores + of_sums) / 2.0;
+    int of_scores = veer_amx_pairs(VEER_AMX_PARTS, true), of_sums = veer_amx_pairs(sum_parts, false),
+        of_dq = veer_amx_pairs(sum_parts, true);
+    double pairs = p->is_gradient ? of_scores + of_sums + of_dq / 2.0 : (of_scores + of_sums) / 2.0;
     double l = (double)veer_ceil_div(p->l, VEER_AMX_SIDE) * VEER_AMX_SIDE;
     double s = (double)veer_amx_chunks(p->s) * VEER_AMX_CHUNK, scores = l * s / VEER_AMX_SIDE;
     double columns = (double)(veer_amx_chunks(p->d) + veer_amx_chunks(p->dv)) * VEER_AMX_CHUNK;

@@ -146,11 +146,12 @@ static void add_by_key(veer_at_t *c, const veer_at_keys_t *keys, veer_at_role_t 
     veer_amx_multiply(&c->t, &p);
 }
 
-/* dq_t += k_t ds_t */
+/* dq_t += k_t ds_t. A query's slopes add up to 0, so what is left of what keys have in common cancels: with mm. */
 static void add_by_query(veer_at_t *c, const veer_at_keys_t *keys, const veer_amx_beside_t *beside) {
     int64_t tile = veer_at_sum_tile_floats(c);
     val_t chunk = veer_emit_div(c->t.e, keys->first, CHUNK);
     veer_amx_product_t p = {.parts = veer_at_sum_parts(c),
+                            .mm = true,
                             .row_tiles = veer_amx_tiles(c->p->d),
                             .column_tiles = veer_at_vectors(c),
                             .chunks = veer_amx_chunks(keys->count),

@@ -3,25 +3,32 @@
  *     dq = scale ds (k - c)
  *
  * and with keys far from 0, as trained models have them, what they have in common would only leave its roundings.
- * Here a column's c is the mean of the keys where
+ * Here a column's c is the mean of the n keys that are seen, where
  *
- *     (sum k)^2 > 0.85 s sum k^2      and      |k - mean| < 0.6 max |k| for all keys,
+ *     (sum k)^2 > 0.85 n sum k^2      and      |k - mean| < 0.6 max |k| for all of them,
  *
- * else 0: keys that a mask hides may be anything, and must not cost the others their digits. Where hidden keys are far
- * off, the first holds only with more than 0.85 of them, and then a visible one is farther from the mean than 0.6.
- * With a NaN or an infinity neither holds. */
+ * else 0: a few keys that lie elsewhere may have most of the weight, and are not to be moved away from 0. Keys that the
+ * mask hides from all queries alike are not seen: they may be anything. Of a mask that differs by query it is not known
+ * whom it hides, and all are seen; where hidden ones are far off, the first holds only with more than 0.85 of them, and
+ * then another one is farther from the mean than 0.6. With a NaN or an infinity c is 0. */
 #include "backends/llvm/attention_amx.h"
+
+#include <math.h>
 
 typedef LLVMValueRef val_t;
 
 enum { SIDE = VEER_AMX_SIDE };
 
+/* A key is hidden whose number in the mask is below. */
+static const double HIDDEN = -1000;
+
 /* A column of the keys, which is a row in scratch. */
 typedef struct column_s {
     veer_at_t *c;
+    bool has_mask; /* by key */
     val_t row;
     int64_t keys;
-    val_t sum, squares, least, most; /* variables, of lanes */
+    val_t number, sum, squares, least, most; /* variables, of lanes; of the keys that are seen */
 } column_t;
 
 static val_t sum_over_lanes(veer_emit_t *e, val_t x) {
@@ -39,14 +46,30 @@ static void keep(column_t *k, val_t x, val_t variable, LLVMRealPredicate replace
     LLVMBuildStore(b, LLVMBuildSelect(b, LLVMBuildFCmp(b, replaces, x, known, ""), x, known, ""), variable);
 }
 
-/* `other` stands where there is no key. */
-static void see(column_t *k, val_t at, int count, val_t other) {
+static void add(column_t *k, val_t x, val_t variable) {
+    LLVMBuilderRef b = k->c->t.e->builder;
+    LLVMBuildStore(b, LLVMBuildFAdd(b, veer_at_value(k->c, variable), x, ""), variable);
+}
+
+/* 1 for keys that are seen, 0 for others. */
+static val_t seen(column_t *k, val_t at, int count) {
     veer_emit_t *e = k->c->t.e;
-    val_t x = veer_at_load(k->c, veer_emit_at(e, k->row, at)); /* whole vectors, with zeros */
-    LLVMBuildStore(e->builder, LLVMBuildFAdd(e->builder, veer_at_value(k->c, k->sum), x, ""), k->sum);
-    LLVMBuildStore(e->builder, veer_emit_fma(e, x, x, veer_at_value(k->c, k->squares)), k->squares);
-    x = veer_emit_first_lanes(e, x, count, other);
-    keep(k, x, k->least, LLVMRealOLT), keep(k, x, k->most, LLVMRealOGT);
+    val_t none = LLVMConstNull(k->c->t.vector), all = veer_emit_first_lanes(e, veer_at_all_lanes(k->c, 1), count, none);
+    if (!k->has_mask) return all;
+    val_t mask = veer_emit_load_first(e, veer_emit_at(e, k->c->base[VEER_AT_MASK], at), count, SIDE, 4);
+    val_t is_seen = LLVMBuildFCmp(e->builder, LLVMRealOGT, mask, veer_at_all_lanes(k->c, HIDDEN), "");
+    return veer_emit_select(e, is_seen, all, none);
+}
+
+static void see(column_t *k, val_t at, int count, val_t zero) {
+    veer_emit_t *e = k->c->t.e;
+    val_t x = veer_at_load(k->c, veer_emit_at(e, k->row, at)), one = seen(k, at, count);
+    val_t is_seen = LLVMBuildFCmp(e->builder, LLVMRealONE, one, zero, ""),
+          known = veer_emit_select(e, is_seen, x, zero);
+    add(k, one, k->number), add(k, known, k->sum);
+    LLVMBuildStore(e->builder, veer_emit_fma(e, known, known, veer_at_value(k->c, k->squares)), k->squares);
+    keep(k, veer_emit_select(e, is_seen, x, veer_at_value(k->c, k->least)), k->least, LLVMRealOLT);
+    keep(k, veer_emit_select(e, is_seen, x, veer_at_value(k->c, k->most)), k->most, LLVMRealOGT);
 }
 
 static void subtract(column_t *k, val_t at, int count, val_t common) {
@@ -68,36 +91,47 @@ static val_t times(veer_emit_t *e, val_t x, double factor) {
     return LLVMBuildFMul(e->builder, x, LLVMConstReal(e->f32, factor), "");
 }
 
+/* |k - mean| < 0.6 max |k| for all keys. */
+static val_t all_are_near(column_t *k, val_t mean) {
+    veer_emit_t *e = k->c->t.e;
+    LLVMBuilderRef b = e->builder;
+    val_t least = veer_emit_unary_intrinsic(e, "llvm.vector.reduce.fmin", veer_at_value(k->c, k->least)),
+          most = veer_emit_unary_intrinsic(e, "llvm.vector.reduce.fmax", veer_at_value(k->c, k->most));
+    val_t is_above = LLVMBuildFCmp(b, LLVMRealOGT, mean, LLVMConstReal(e->f32, 0), "");
+    val_t near = times(e, veer_emit_select(e, is_above, most, LLVMBuildFNeg(b, least, "")), 0.6);
+    val_t is_below = LLVMBuildFCmp(b, LLVMRealOLT, LLVMBuildFSub(b, most, mean, ""), near, ""),
+          is_over = LLVMBuildFCmp(b, LLVMRealOLT, LLVMBuildFSub(b, mean, least, ""), near, "");
+    return LLVMBuildAnd(b, is_below, is_over, "");
+}
+
 /* c, from what was seen. */
 static val_t common_part(column_t *k) {
     veer_emit_t *e = k->c->t.e;
     LLVMBuilderRef b = e->builder;
-    val_t zero = LLVMConstReal(e->f32, 0), sum = sum_over_lanes(e, veer_at_value(k->c, k->sum)),
+    val_t sum = sum_over_lanes(e, veer_at_value(k->c, k->sum)),
           squares = sum_over_lanes(e, veer_at_value(k->c, k->squares)),
-          least = veer_emit_unary_intrinsic(e, "llvm.vector.reduce.fmin", veer_at_value(k->c, k->least)),
-          most = veer_emit_unary_intrinsic(e, "llvm.vector.reduce.fmax", veer_at_value(k->c, k->most));
-    val_t mean = times(e, sum, 1 / (double)k->keys), is_above = LLVMBuildFCmp(b, LLVMRealOGT, mean, zero, "");
-    val_t near = times(e, veer_emit_select(e, is_above, most, LLVMBuildFNeg(b, least, "")), 0.6);
+          mean = LLVMBuildFDiv(b, sum, sum_over_lanes(e, veer_at_value(k->c, k->number)), "");
     val_t is_shared = LLVMBuildFCmp(b, LLVMRealOGT, LLVMBuildFMul(b, mean, sum, ""), times(e, squares, 0.85), ""),
-          is_below = LLVMBuildFCmp(b, LLVMRealOLT, LLVMBuildFSub(b, most, mean, ""), near, ""),
-          is_over = LLVMBuildFCmp(b, LLVMRealOLT, LLVMBuildFSub(b, mean, least, ""), near, "");
-    val_t is_common = LLVMBuildAnd(b, is_shared, LLVMBuildAnd(b, is_below, is_over, ""), "");
-    return veer_emit_splat(e, veer_emit_select(e, is_common, mean, zero), (unsigned)k->c->t.lanes);
+          is_common = LLVMBuildAnd(b, is_shared, all_are_near(k, mean), "");
+    return veer_emit_splat(e, veer_emit_select(e, is_common, mean, LLVMConstReal(e->f32, 0)), (unsigned)k->c->t.lanes);
+}
+
+static void store_all(column_t *k, val_t variable, double value) {
+    LLVMBuildStore(k->c->t.e->builder, veer_at_all_lanes(k->c, value), variable);
 }
 
 void veer_at_amx_centre(veer_at_t *c, val_t columns, int64_t stride, int64_t count) {
     veer_emit_t *e = c->t.e;
+    const veer_at_matrix_t *mask = &c->p->m[VEER_AT_MASK];
     column_t k = {.c = c, .keys = c->p->s};
-    val_t *variables[] = {&k.sum, &k.squares, &k.least, &k.most};
-    for (int i = 0; i < 4; i++) *variables[i] = veer_emit_variable(e, c->t.vector);
+    k.has_mask = veer_at_has(c->p, VEER_AT_MASK) && !mask->row && mask->column == 1;
+    val_t *variables[] = {&k.number, &k.sum, &k.squares, &k.least, &k.most};
+    static const double begin[] = {0, 0, 0, INFINITY, -INFINITY};
+    for (int i = 0; i < 5; i++) *variables[i] = veer_emit_variable(e, c->t.vector);
     veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, count), 1);
     k.row = veer_emit_at(e, columns, veer_emit_mul(e, loop.i, stride));
-    val_t first = veer_emit_load_all(e, k.row, c->t.lanes);
-    LLVMBuildStore(e->builder, LLVMConstNull(c->t.vector), k.sum);
-    LLVMBuildStore(e->builder, LLVMConstNull(c->t.vector), k.squares);
-    LLVMBuildStore(e->builder, first, k.least);
-    LLVMBuildStore(e->builder, first, k.most);
-    for_vectors(&k, see, first);
+    for (int i = 0; i < 5; i++) store_all(&k, *variables[i], begin[i]);
+    for_vectors(&k, see, LLVMConstNull(c->t.vector));
     for_vectors(&k, subtract, common_part(&k));
     veer_emit_loop_end(e, &loop);
 }

@@ -39,7 +39,9 @@ typedef struct case_s {
     float size;      /* of q, where not 1: then a layer may be off by 2e-5 of its largest result, whatever does it */
     int broken;      /* 1 more than an operand that has a NaN; 0: none */
     float common;    /* added to all keys */
-    int hidden;      /* so many of 8 keys are hidden by the mask, and far off; not of a packed product */
+    int hidden;      /* so many of 8 keys are hidden by the mask, and elsewhere; not of a packed product */
+    float hidden_at; /* where those are */
+    int sinks;       /* so many of 64 keys are 0, for all to see */
     veer_graph_t *g;
     veer_func_t func;
     veer_node_t node;
@@ -247,13 +249,15 @@ static void fill_inputs(suite_t *s, const case_t *c, veer_tensor_t *in, int args
     }
     float *k = in[1].data, *mask = in[args - 1].data;
     for (int64_t i = 0; c->common > 0 && i < veer_type_count(&in[1].type); i++) k[i] += c->common;
+    for (int64_t i = 0; i < c->s; i++)
+        for (int64_t j = 0; i % 64 < c->sinks && j < c->d; j++) k[i * c->d + j] = 0;
     int64_t count = veer_type_count(&in[args - 1].type);
     if (!c->mask) return;
     if (c->hidden) {
         for (int64_t i = 0; i < count; i++) {
-            if (i % 8 >= c->hidden) continue;
-            mask[i] = -INFINITY;
-            for (int64_t j = 0; j < c->d; j++) k[i * c->d + j] = 1e15f;
+            if (i % c->s % 8 >= c->hidden) continue;
+            mask[i] = i % 2 ? -INFINITY : -1e30f;
+            for (int64_t j = 0; j < c->d; j++) k[i % c->s * c->d + j] = c->hidden_at;
         }
         return;
     }
@@ -376,21 +380,46 @@ static void large_scores(void **state) {
 }
 
 /* What all keys have in common is no part of dq, of which it would be many times as large. Keys that the mask hides
- * have no part in anything, however far off they are and however many. */
+ * have no part in anything, wherever they are and however many, and a few that are elsewhere cost the others little. */
 static void keys_in_common(void **state) {
     suite_t *s = *state;
     static const case_t KEYS_OF = {
         .b = 1, .h = 1, .l = 256, .s = 256, .d = 64, .dv = 64, .grad = true, .wanted = 1, .size = 1, .common = 3};
+    static const float far[] = {0, 1e15f}, common[] = {0, 3, 8};
     for (int i = 0; i < 6; i++) {
         case_t c = KEYS_OF;
         c.wanted = i % 2 ? 7 : 1, c.s -= i / 2 * 7, c.common += (float)i;
         add_case(s, c);
     }
-    for (int hidden = 1; hidden < 8; hidden++) {
+    for (int i = 0; i < 21; i++) {
         case_t c = KEYS_OF;
-        c.mask = KEYS, c.hidden = hidden, c.wanted = 7, c.common = 0;
+        c.mask = KEYS, c.hidden = 1 + i % 7, c.hidden_at = far[i % 2], c.wanted = 7, c.common = common[i / 7];
         add_case(s, c);
     }
+    for (int i = 1; i < 3; i++) {
+        case_t c = KEYS_OF;
+        c.sinks = 1, c.common = common[i];
+        add_case(s, c);
+    }
+    run_all(s);
+}
+
+/* Of a mask that differs by query nobody knows whom it hides: those are not to cost the others their digits. */
+static void keys_hidden_from_some(void **state) {
+    suite_t *s = *state;
+    for (int hidden = 1; hidden < 8; hidden++)
+        add_case(s, (case_t){.b = 1,
+                             .h = 1,
+                             .l = 256,
+                             .s = 256,
+                             .d = 64,
+                             .dv = 64,
+                             .mask = PAIRS,
+                             .grad = true,
+                             .wanted = 7,
+                             .size = 1,
+                             .hidden = hidden,
+                             .hidden_at = 1e15f});
     run_all(s);
 }
 
@@ -442,6 +471,7 @@ static int run_group(const char *name, const char *target) {
         cmocka_unit_test_setup_teardown(for_matrix_unit, set_up_precision, tear_down),
         cmocka_unit_test_setup_teardown(large_scores, set_up_precision, tear_down),
         cmocka_unit_test_setup_teardown(keys_in_common, set_up_precision, tear_down),
+        cmocka_unit_test_setup_teardown(keys_hidden_from_some, set_up_precision, tear_down),
         cmocka_unit_test_setup_teardown(broken_operands, set_up_precision, tear_down),
         cmocka_unit_test_setup_teardown(kernels_are_shared, set_up_precision, tear_down),
     };

@@ -179,10 +179,10 @@ typedef struct conv_case_s {
 } conv_case_t;
 
 static const conv_case_t conv_cases[] = {
-    {1, 16, 16, 64, 64, 2, NULL},    {2, 32, 20, 32, 48, 2, NULL}, {1, 64, 64, 32, 32, 2, NULL},
-    {2, 14, 14, 32, 40, 0, NULL},    {3, 8, 12, 40, 96, 2, NULL},  {1, 30, 16, 64, 64, 0, NULL},
-    {1, 16, 16, 16, 64, 0, NULL},    {1, 8, 512, 64, 32, 0, NULL}, {1, 16, 16, 64, 64, 2, "strict"},
-    {2, 12, 6, 35, 66, 2, "strict"},
+    {1, 16, 16, 64, 64, 2, NULL},     {2, 32, 20, 32, 48, 2, NULL},    {1, 64, 64, 32, 32, 2, NULL},
+    {1, 32, 256, 128, 32, 0, NULL},   {2, 14, 14, 32, 40, 0, NULL},    {3, 8, 12, 40, 96, 2, NULL},
+    {1, 30, 16, 64, 64, 0, NULL},     {1, 16, 16, 16, 64, 0, NULL},    {1, 8, 512, 64, 32, 0, NULL},
+    {1, 16, 16, 64, 64, 2, "strict"}, {2, 12, 6, 35, 66, 2, "strict"},
 };
 enum { CONV_CASES = sizeof conv_cases / sizeof *conv_cases, CONV_RESULTS = 3 };
 
