@@ -36,6 +36,11 @@ typedef struct veer_mm_tile_s {
     LLVMValueRef sums[VEER_MM_MAX_ROWS * VEER_MM_MAX_VECTORS];
 } veer_mm_tile_t;
 
+/* Columns of the panel's vector v that exist. */
+static inline int veer_mm_lanes_at(const veer_mm_emitter_t *c, int v) {
+    return v == c->vectors - 1 ? c->lanes : c->b->lanes;
+}
+
 /* Loads the addresses of buffers where the builder stands; the panel is the caller's to set. */
 void veer_mm_emitter_init(veer_mm_emitter_t *c, veer_jit_kernel_t *jit, const veer_mm_problem_t *p,
                           const veer_mm_blocking_t *b);
@@ -46,8 +51,8 @@ void veer_mm_sums(veer_mm_emitter_t *c, veer_mm_tile_t *t);
 void veer_mm_load_columns(veer_mm_emitter_t *c);
 /* Runs the program on the panel's vectors of a row and stores them in y. */
 void veer_mm_finish_row(veer_mm_emitter_t *c, const LLVMValueRef *products, LLVMValueRef row);
-/* Of `blocks` blocks of finished rows of the panel, from row `first` on, which begins one: the moments, from y, which
- * is still in cache, in two passes. */
+/* matmul_moments.c: of `blocks` blocks of finished rows of the panel, from row `first` on, which begins one: the
+ * moments, from y, which is still in cache, in two passes. */
 void veer_mm_moments(veer_mm_emitter_t *c, LLVMValueRef first, int64_t blocks);
 
 #endif
