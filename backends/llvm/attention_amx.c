@@ -111,19 +111,14 @@ static val_t score(veer_at_t *c, const veer_at_keys_t *keys, val_t i, int64_t ah
     return without_lower(c, x);
 }
 
-static void add_largest(veer_at_t *c, val_t x, val_t most) {
-    veer_emit_t *e = c->t.e;
-    val_t known = veer_at_value(c, most), is_larger = LLVMBuildFCmp(e->builder, LLVMRealOGT, x, known, "");
-    LLVMBuildStore(e->builder, veer_emit_select(e, is_larger, x, known), most);
-}
-
 /* The shift of each query. */
 static void find_shift(veer_at_t *c, const veer_at_keys_t *keys) {
     veer_emit_t *e = c->t.e;
     for (int v = 0; v < veer_at_vectors(c); v++)
         LLVMBuildStore(e->builder, veer_at_all_lanes(c, -INFINITY), c->shift[v]);
     veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, keys->count), 1);
-    for (int v = 0; v < veer_at_vectors(c); v++) add_largest(c, score(c, keys, loop.i, 0, v), c->shift[v]);
+    for (int v = 0; v < veer_at_vectors(c); v++)
+        veer_at_keep(c, score(c, keys, loop.i, 0, v), LLVMRealOGT, c->shift[v]);
     veer_emit_loop_end(e, &loop);
 }
 
@@ -229,17 +224,11 @@ void veer_at_amx_do_nothing(veer_at_t *c, const veer_at_keys_t *keys, veer_at_wo
 val_t veer_at_amx_weight(veer_at_pair_t *p, int h, int v) {
     veer_at_t *c = p->c;
     veer_emit_t *e = c->t.e;
-    val_t x = score(c, &p->keys, p->i, (int64_t)h * SIDE, v), *sum = &c->sums[h][v];
-    add_largest(c, x, c->largest[v]);
+    val_t x = score(c, &p->keys, p->i, (int64_t)h * SIDE, v);
+    veer_at_keep(c, x, LLVMRealOGT, c->largest[v]);
     x = veer_vmath_exp2_negative(e, LLVMBuildFSub(e->builder, x, veer_at_value(c, c->shift[v]), ""));
-    LLVMBuildStore(e->builder, LLVMBuildFAdd(e->builder, veer_at_value(c, *sum), x, ""), *sum);
+    veer_at_add(c, x, c->sums[h][v]);
     return x;
-}
-
-static val_t variable(veer_at_t *c, double value) {
-    val_t v = veer_emit_variable(c->t.e, c->t.vector);
-    LLVMBuildStore(c->t.e->builder, veer_at_all_lanes(c, value), v);
-    return v;
 }
 
 static void begin_sums(veer_at_t *c) {
@@ -273,8 +262,9 @@ void veer_at_amx_find_weights(veer_at_t *c, const veer_at_steps_t *steps) {
     LLVMBuildStore(e->builder, LLVMConstInt(e->i1, 1, 0), again);
     c->lane = veer_emit_i64(e, 0);
     for (int v = 0; v < veer_at_vectors(c); v++) {
-        c->shift[v] = variable(c, 0), c->largest[v] = variable(c, 0), c->delta[v] = variable(c, 0);
-        for (int h = 0; h < 2; h++) c->sums[h][v] = variable(c, 0);
+        c->shift[v] = veer_at_variable(c, 0), c->largest[v] = veer_at_variable(c, 0),
+        c->delta[v] = veer_at_variable(c, 0);
+        for (int h = 0; h < 2; h++) c->sums[h][v] = veer_at_variable(c, 0);
     }
     veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, 2), 1);
     c->attempt = loop.i;

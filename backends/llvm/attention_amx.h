@@ -64,9 +64,25 @@ static inline LLVMValueRef veer_at_all_lanes(veer_at_t *c, double value) {
     return veer_emit_splat(c->t.e, LLVMConstReal(c->t.e->f32, value), (unsigned)c->t.lanes);
 }
 
-/* Of a variable that is a vector. */
+/* A variable that is a vector, all of whose lanes become `value` here; what it is now. */
+static inline LLVMValueRef veer_at_variable(veer_at_t *c, double value) {
+    LLVMValueRef v = veer_emit_variable(c->t.e, c->t.vector);
+    LLVMBuildStore(c->t.e->builder, veer_at_all_lanes(c, value), v);
+    return v;
+}
+
 static inline LLVMValueRef veer_at_value(veer_at_t *c, LLVMValueRef variable) {
     return LLVMBuildLoad2(c->t.e->builder, c->t.vector, variable, "");
+}
+
+static inline void veer_at_add(veer_at_t *c, LLVMValueRef x, LLVMValueRef variable) {
+    LLVMBuildStore(c->t.e->builder, LLVMBuildFAdd(c->t.e->builder, veer_at_value(c, variable), x, ""), variable);
+}
+
+/* x in those lanes where it is larger (LLVMRealOGT) or smaller (LLVMRealOLT) than what the variable is. */
+static inline void veer_at_keep(veer_at_t *c, LLVMValueRef x, LLVMRealPredicate than, LLVMValueRef variable) {
+    LLVMValueRef known = veer_at_value(c, variable), replaces = LLVMBuildFCmp(c->t.e->builder, than, x, known, "");
+    LLVMBuildStore(c->t.e->builder, veer_emit_select(c->t.e, replaces, x, known), variable);
 }
 
 /* `count` columns of keys, rows `stride` apart in scratch with whole vectors, filled up with zeros: each less what all

@@ -26,9 +26,10 @@ static const double HIDDEN = -1000;
 typedef struct column_s {
     veer_at_t *c;
     bool has_mask; /* by key */
-    val_t row;
     int64_t keys;
-    val_t number, sum, squares, least, most; /* variables, of lanes; of the keys that are seen */
+    val_t number;                    /* of the keys that are seen, a float */
+    val_t row, common;               /* the column; c */
+    val_t sum, squares, least, most; /* variables: of the keys that are seen */
 } column_t;
 
 static val_t sum_over_lanes(veer_emit_t *e, val_t x) {
@@ -39,56 +40,58 @@ static val_t sum_over_lanes(veer_emit_t *e, val_t x) {
     return sum;
 }
 
-/* The larger or the smaller one of each lane. */
-static void keep(column_t *k, val_t x, val_t variable, LLVMRealPredicate replaces) {
-    LLVMBuilderRef b = k->c->t.e->builder;
-    val_t known = veer_at_value(k->c, variable);
-    LLVMBuildStore(b, LLVMBuildSelect(b, LLVMBuildFCmp(b, replaces, x, known, ""), x, known, ""), variable);
-}
-
-static void add(column_t *k, val_t x, val_t variable) {
-    LLVMBuilderRef b = k->c->t.e->builder;
-    LLVMBuildStore(b, LLVMBuildFAdd(b, veer_at_value(k->c, variable), x, ""), variable);
-}
-
-/* 1 for keys that are seen, 0 for others. */
-static val_t seen(column_t *k, val_t at, int count) {
+/* Which of the keys from `at` on are seen, of `count`. */
+static val_t are_seen(column_t *k, val_t at, int count) {
     veer_emit_t *e = k->c->t.e;
-    val_t none = LLVMConstNull(k->c->t.vector), all = veer_emit_first_lanes(e, veer_at_all_lanes(k->c, 1), count, none);
-    if (!k->has_mask) return all;
+    val_t exist = veer_emit_mask(e, count, SIDE);
+    if (!k->has_mask) return exist;
     val_t mask = veer_emit_load_first(e, veer_emit_at(e, k->c->base[VEER_AT_MASK], at), count, SIDE, 4);
-    val_t is_seen = LLVMBuildFCmp(e->builder, LLVMRealOGT, mask, veer_at_all_lanes(k->c, HIDDEN), "");
-    return veer_emit_select(e, is_seen, all, none);
+    val_t is_high = LLVMBuildFCmp(e->builder, LLVMRealOGT, mask, veer_at_all_lanes(k->c, HIDDEN), "");
+    return LLVMBuildAnd(e->builder, exist, is_high, "");
 }
 
-static void see(column_t *k, val_t at, int count, val_t zero) {
+static void see(column_t *k, val_t at, int count) {
     veer_emit_t *e = k->c->t.e;
-    val_t x = veer_at_load(k->c, veer_emit_at(e, k->row, at)), one = seen(k, at, count);
-    val_t is_seen = LLVMBuildFCmp(e->builder, LLVMRealONE, one, zero, ""),
-          known = veer_emit_select(e, is_seen, x, zero);
-    add(k, one, k->number), add(k, known, k->sum);
+    val_t seen = are_seen(k, at, count), x = veer_at_load(k->c, veer_emit_at(e, k->row, at));
+    val_t known = veer_emit_select(e, seen, x, veer_at_all_lanes(k->c, 0));
+    veer_at_add(k->c, known, k->sum);
     LLVMBuildStore(e->builder, veer_emit_fma(e, known, known, veer_at_value(k->c, k->squares)), k->squares);
-    keep(k, veer_emit_select(e, is_seen, x, veer_at_value(k->c, k->least)), k->least, LLVMRealOLT);
-    keep(k, veer_emit_select(e, is_seen, x, veer_at_value(k->c, k->most)), k->most, LLVMRealOGT);
+    veer_at_keep(k->c, veer_emit_select(e, seen, x, veer_at_all_lanes(k->c, INFINITY)), LLVMRealOLT, k->least);
+    veer_at_keep(k->c, veer_emit_select(e, seen, x, veer_at_all_lanes(k->c, -INFINITY)), LLVMRealOGT, k->most);
 }
 
-static void subtract(column_t *k, val_t at, int count, val_t common) {
+static void count_seen(column_t *k, val_t at, int count) {
     veer_emit_t *e = k->c->t.e;
-    val_t address = veer_emit_at(e, k->row, at), x = LLVMBuildFSub(e->builder, veer_at_load(k->c, address), common, "");
-    veer_at_store(k->c, veer_emit_first_lanes(e, x, count, LLVMConstNull(k->c->t.vector)), address);
+    val_t one = veer_emit_select(e, are_seen(k, at, count), veer_at_all_lanes(k->c, 1), veer_at_all_lanes(k->c, 0));
+    veer_at_add(k->c, one, k->sum);
 }
 
-static void for_vectors(column_t *k, void (*piece)(column_t *k, val_t at, int count, val_t with), val_t with) {
+static void subtract(column_t *k, val_t at, int count) {
+    veer_emit_t *e = k->c->t.e;
+    val_t address = veer_emit_at(e, k->row, at),
+          x = LLVMBuildFSub(e->builder, veer_at_load(k->c, address), k->common, "");
+    veer_at_store(k->c, veer_emit_select(e, veer_emit_mask(e, count, SIDE), x, veer_at_all_lanes(k->c, 0)), address);
+}
+
+static void for_vectors(column_t *k, void (*piece)(column_t *k, val_t at, int count)) {
     veer_emit_t *e = k->c->t.e;
     int64_t whole = k->keys / SIDE * SIDE;
     veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, whole), SIDE);
-    piece(k, loop.i, SIDE, with);
+    piece(k, loop.i, SIDE);
     veer_emit_loop_end(e, &loop);
-    if (whole < k->keys) piece(k, veer_emit_i64(e, whole), (int)(k->keys - whole), with);
+    if (whole < k->keys) piece(k, veer_emit_i64(e, whole), (int)(k->keys - whole));
 }
 
 static val_t times(veer_emit_t *e, val_t x, double factor) {
     return LLVMBuildFMul(e->builder, x, LLVMConstReal(e->f32, factor), "");
+}
+
+/* How many: the same in each column. */
+static val_t number_of_seen(column_t *k) {
+    if (!k->has_mask) return LLVMConstReal(k->c->t.e->f32, (double)k->keys);
+    k->sum = veer_at_variable(k->c, 0);
+    for_vectors(k, count_seen);
+    return sum_over_lanes(k->c->t.e, veer_at_value(k->c, k->sum));
 }
 
 /* |k - mean| < 0.6 max |k| for all keys. */
@@ -109,15 +112,10 @@ static val_t common_part(column_t *k) {
     veer_emit_t *e = k->c->t.e;
     LLVMBuilderRef b = e->builder;
     val_t sum = sum_over_lanes(e, veer_at_value(k->c, k->sum)),
-          squares = sum_over_lanes(e, veer_at_value(k->c, k->squares)),
-          mean = LLVMBuildFDiv(b, sum, sum_over_lanes(e, veer_at_value(k->c, k->number)), "");
+          squares = sum_over_lanes(e, veer_at_value(k->c, k->squares)), mean = LLVMBuildFDiv(b, sum, k->number, "");
     val_t is_shared = LLVMBuildFCmp(b, LLVMRealOGT, LLVMBuildFMul(b, mean, sum, ""), times(e, squares, 0.85), ""),
           is_common = LLVMBuildAnd(b, is_shared, all_are_near(k, mean), "");
     return veer_emit_splat(e, veer_emit_select(e, is_common, mean, LLVMConstReal(e->f32, 0)), (unsigned)k->c->t.lanes);
-}
-
-static void store_all(column_t *k, val_t variable, double value) {
-    LLVMBuildStore(k->c->t.e->builder, veer_at_all_lanes(k->c, value), variable);
 }
 
 void veer_at_amx_centre(veer_at_t *c, val_t columns, int64_t stride, int64_t count) {
@@ -125,13 +123,13 @@ void veer_at_amx_centre(veer_at_t *c, val_t columns, int64_t stride, int64_t cou
     const veer_at_matrix_t *mask = &c->p->m[VEER_AT_MASK];
     column_t k = {.c = c, .keys = c->p->s};
     k.has_mask = veer_at_has(c->p, VEER_AT_MASK) && !mask->row && mask->column == 1;
-    val_t *variables[] = {&k.number, &k.sum, &k.squares, &k.least, &k.most};
-    static const double begin[] = {0, 0, 0, INFINITY, -INFINITY};
-    for (int i = 0; i < 5; i++) *variables[i] = veer_emit_variable(e, c->t.vector);
+    k.number = number_of_seen(&k);
     veer_emit_loop_t loop = veer_emit_loop_begin(e, veer_emit_i64(e, 0), veer_emit_i64(e, count), 1);
     k.row = veer_emit_at(e, columns, veer_emit_mul(e, loop.i, stride));
-    for (int i = 0; i < 5; i++) store_all(&k, *variables[i], begin[i]);
-    for_vectors(&k, see, LLVMConstNull(c->t.vector));
-    for_vectors(&k, subtract, common_part(&k));
+    k.sum = veer_at_variable(c, 0), k.squares = veer_at_variable(c, 0);
+    k.least = veer_at_variable(c, INFINITY), k.most = veer_at_variable(c, -INFINITY);
+    for_vectors(&k, see);
+    k.common = common_part(&k);
+    for_vectors(&k, subtract);
     veer_emit_loop_end(e, &loop);
 }

@@ -141,17 +141,11 @@ LLVMValueRef veer_emit_at(veer_emit_t *e, LLVMValueRef base, LLVMValueRef offset
     return LLVMBuildInBoundsGEP2(e->builder, e->f32, base, &offset, 1, "");
 }
 
-static LLVMValueRef first_lanes(veer_emit_t *e, int count, int lanes) {
+LLVMValueRef veer_emit_mask(veer_emit_t *e, int64_t count, int lanes) {
     assert(lanes <= MAX_LANES);
     LLVMValueRef bits[MAX_LANES];
     for (int i = 0; i < lanes; i++) bits[i] = LLVMConstInt(e->i1, i < count, 0);
     return LLVMConstVector(bits, (unsigned)lanes);
-}
-
-LLVMValueRef veer_emit_first_lanes(veer_emit_t *e, LLVMValueRef x, int count, LLVMValueRef other) {
-    int lanes = (int)veer_emit_lanes(x);
-    if (count == lanes) return x;
-    return LLVMBuildSelect(e->builder, first_lanes(e, count, lanes), x, other, "");
 }
 
 LLVMValueRef veer_emit_load_first(veer_emit_t *e, LLVMValueRef address, int count, int lanes, unsigned align) {
@@ -161,7 +155,8 @@ LLVMValueRef veer_emit_load_first(veer_emit_t *e, LLVMValueRef address, int coun
         LLVMSetAlignment(v, align);
         return v;
     }
-    LLVMValueRef args[] = {address, LLVMConstInt(e->i32, align, 0), first_lanes(e, count, lanes), LLVMConstNull(type)};
+    LLVMValueRef args[] = {address, LLVMConstInt(e->i32, align, 0), veer_emit_mask(e, count, lanes),
+                           LLVMConstNull(type)};
     return veer_emit_intrinsic(e, "llvm.masked.load", (LLVMTypeRef[]){type, e->ptr}, 2, args, 4);
 }
 
@@ -172,7 +167,7 @@ void veer_emit_store_first(veer_emit_t *e, LLVMValueRef value, LLVMValueRef addr
         LLVMSetAlignment(LLVMBuildStore(e->builder, value, address), ANY);
         return;
     }
-    LLVMValueRef args[] = {value, address, LLVMConstInt(e->i32, ANY, 0), first_lanes(e, count, lanes)};
+    LLVMValueRef args[] = {value, address, LLVMConstInt(e->i32, ANY, 0), veer_emit_mask(e, count, lanes)};
     veer_emit_intrinsic(e, "llvm.masked.store", (LLVMTypeRef[]){LLVMTypeOf(value), e->ptr}, 2, args, 4);
 }
 

@@ -70,8 +70,8 @@ LLVMValueRef veer_emit_at(veer_emit_t *e, LLVMValueRef base, LLVMValueRef offset
 LLVMValueRef veer_emit_load_first(veer_emit_t *e, LLVMValueRef address, int count, int lanes, unsigned align);
 /* The first `count` floats of a vector, to memory of any alignment. */
 void veer_emit_store_first(veer_emit_t *e, LLVMValueRef value, LLVMValueRef address, int count);
-/* The first `count` lanes of x, the others those of `other`. */
-LLVMValueRef veer_emit_first_lanes(veer_emit_t *e, LLVMValueRef x, int count, LLVMValueRef other);
+/* Which lanes are among the first `count`, as a constant. */
+LLVMValueRef veer_emit_mask(veer_emit_t *e, int64_t count, int lanes);
 /* A line of 64 bytes on its way to a cache. */
 typedef enum veer_emit_fetch_e {
     VEER_EMIT_TO_READ,       /* into the first */

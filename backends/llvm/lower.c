@@ -54,12 +54,6 @@ static void lane_body(veer_lower_t *c, int v, val_t at, val_t mask) {
     veer_lw_close_scope(c, mark);
 }
 
-static val_t tail_mask(veer_lower_t *c, int64_t count, unsigned lanes) {
-    val_t bits[128];
-    for (unsigned i = 0; i < lanes; i++) bits[i] = LLVMConstInt(c->e->i1, i < count, 0);
-    return LLVMConstVector(bits, lanes);
-}
-
 static val_t smaller(veer_lower_t *c, val_t a, int64_t b) {
     return veer_emit_min(c->e, a, veer_emit_i64(c->e, b));
 }
@@ -79,7 +73,7 @@ static void lane_tail(veer_lower_t *c, int v, int64_t full, int64_t extent) {
         val_t reach = LLVMBuildAdd(c->e->builder, c->block_begin, veer_emit_i64(c->e, c->s->block), "");
         tail = veer_emit_if(c->e, LLVMBuildICmp(c->e->builder, LLVMIntSGE, reach, veer_emit_i64(c->e, extent), ""));
     }
-    lane_body(c, v, veer_emit_i64(c->e, full), tail_mask(c, extent - full, c->lanes));
+    lane_body(c, v, veer_emit_i64(c->e, full), veer_emit_mask(c->e, extent - full, (int)c->lanes));
     if (is_cut) veer_emit_endif(c->e, &tail);
 }
 
@@ -292,7 +286,7 @@ static void group_loops(veer_lower_t *c, const veer_fx_sweep_t *w) {
         group_body(c, w, loop.i, NULL);
         veer_emit_loop_end(c->e, &loop);
     }
-    if (full < count) group_body(c, w, veer_emit_i64(c->e, full), tail_mask(c, count - full, c->lanes));
+    if (full < count) group_body(c, w, veer_emit_i64(c->e, full), veer_emit_mask(c->e, count - full, (int)c->lanes));
     c->lane_var = -1, c->lanes = 1;
 }
 

@@ -1,6 +1,5 @@
 /* Winograd convolutions: how they are cut, what they are expected to cost, kernels found again. */
 #include "backends/llvm/winograd.h"
-#include "ir/base/integers.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -132,11 +131,11 @@ static void set_fly_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, i
     cut->group_tiles = veer_min_i64(veer_ceil_div(b->tiles, b->groups) * (b->tile_rows + (b->long_tiles > 0)), tiles);
 }
 
-/* Moments are of blocks of rows of tiles: groups then are some blocks each, as many in each, at least as many groups as
- * there are. `rows`: the products' tiles at most. */
+/* Moments are of blocks of rows of tiles: groups then are some blocks each, as many in each; as many groups as before
+ * or more, as far as there are blocks. `rows`: of the products' tiles, at most. */
 static void align_groups(const veer_wino_problem_t *p, veer_wino_cut_t *cut, int64_t tiles, int64_t rows) {
     veer_mm_blocking_t *b = &cut->mm;
-    int64_t block_tiles = p->mm.moment_rows / (p->y_w * cut->tile) * cut->tiles_w, blocks = tiles / block_tiles;
+    int64_t blocks = tiles / veer_wino_block_tiles(p, cut->tile);
     b->groups = veer_min_i64(b->groups, blocks);
     while (blocks % b->groups) b->groups++;
     cut->alike = true;
@@ -248,9 +247,8 @@ bool veer_llvm_conv_supports(const veer_graph_t *g, veer_node_t node, char *reas
 
 /* Of a block of moments: what a group of it alone has in scratch, about, in 4x4 tiles. */
 static int64_t block_bytes(const veer_wino_problem_t *p) {
-    enum { TILE = VEER_WINO_MAX_TILE, PATCH = VEER_WINO_MAX_PATCH, PANEL = 32 };
-    int64_t tiles = p->mm.moment_rows / (p->y_w * TILE) * veer_ceil_div(p->y_w, TILE);
-    return tiles * PATCH * PATCH * (p->mm.k + PANEL) * 4;
+    enum { PATCH = VEER_WINO_MAX_PATCH, PANEL = 32 };
+    return veer_wino_block_tiles(p, VEER_WINO_MAX_TILE) * PATCH * PATCH * (p->mm.k + PANEL) * 4;
 }
 
 /* Where Winograd's algorithm is surely the fastest, in strict precision, too: nothing else takes moments. */

@@ -27,6 +27,7 @@
 #define VEER_BACKENDS_LLVM_WINOGRAD_H
 
 #include "backends/llvm/conv.h"
+#include "ir/base/integers.h"
 
 enum { VEER_WINO_KERNEL = 3, VEER_WINO_MAX_TILE = 4, VEER_WINO_MAX_PATCH = VEER_WINO_MAX_TILE + VEER_WINO_KERNEL - 1 };
 
@@ -36,6 +37,11 @@ typedef veer_conv_problem_t veer_wino_problem_t;
 /* Whether a node is such a convolution, whose moments are of blocks of whole rows of tiles; says why not. */
 bool veer_wino_match(const veer_graph_t *g, veer_node_t node, veer_wino_problem_t *out, char *reason,
                      size_t reason_bytes);
+
+/* Tiles of m x m in a block of moments. */
+static inline int64_t veer_wino_block_tiles(const veer_wino_problem_t *p, int tile) {
+    return p->mm.moment_rows / (p->y_w * tile) * veer_ceil_div(p->y_w, tile);
+}
 
 /* Channels of transformed x that lie together, tile by tile: a line of the cache, a multiple of the lanes. So what one
  * patch gives for them lies in few pages, and a product reads whole lines. */

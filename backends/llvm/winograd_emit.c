@@ -468,8 +468,7 @@ static void do_panel(wino_t *c, val_t item, val_t panel, bool is_tail) {
     veer_emit_loop_end(c->e, &tiles);
     if (!c->p->mm.moment_rows) return;
     place_t place = place_of(c, c->first);
-    int64_t block_tiles = c->p->mm.moment_rows / (c->p->y_w * c->cut->tile) * c->cut->tiles_w;
-    veer_mm_moments(&c->mm, first_row(c, &place), c->cut->group_tiles / block_tiles);
+    veer_mm_moments(&c->mm, first_row(c, &place), c->cut->group_tiles / veer_wino_block_tiles(c->p, c->cut->tile));
 }
 
 static void do_item(wino_t *c, val_t item) {
