@@ -26,7 +26,7 @@ typedef struct fit_s {
     veer_graph_t *g;
     veer_func_t func;
     const veer_compile_options_t *options;
-    bool interleave;    /* may be done */
+    bool reorder;       /* passes interleave and strands may */
     int64_t free_bytes; /* the arena without a budget; 0 until it is known */
 } fit_t;
 
@@ -40,8 +40,10 @@ static void save_order(const veer_graph_t *g, veer_region_t region, veer_node_t 
     }
 }
 
+/* Without strands. */
 static void restore_order(veer_graph_t *g, const veer_node_t *list, size_t count) {
     for (size_t i = 0; i < count; i++) {
+        veer_node_set_strand(g, list[i], 0);
         veer_node_t end = veer_region_terminator(g, veer_node_region(g, list[i]));
         if (!veer_node_eq(list[i], end)) veer_node_move_before(g, list[i], end);
     }
@@ -63,14 +65,14 @@ static veer_status_t try_order(fit_t *f, int64_t *out_bytes, bool *out_compact) 
     return veer_ok();
 }
 
-/* Pass interleave, undone where the arena then takes more than the budget. */
-static veer_status_t try_interleave(fit_t *f, int64_t *out_bytes, bool *out_compact) {
+/* Passes that choose an order, undone where the arena then takes more than the budget. */
+static veer_status_t try_passes(fit_t *f, const char *passes, int64_t *out_bytes, bool *out_compact) {
     veer_allocator_t a = veer_graph_allocator(f->g);
     size_t count = 0;
     veer_node_t *list = veer_alloc_array(a, veer_graph_node_limit(f->g), sizeof *list);
     if (!list) return veer_out_of_memory();
     save_order(f->g, veer_func_body(f->g, f->func), list, &count);
-    veer_status_t status = veer_run_passes(f->g, f->func, "interleave", f->options);
+    veer_status_t status = veer_run_passes(f->g, f->func, passes, f->options);
     if (!status) status = try_order(f, out_bytes, out_compact);
     if (!status && !fits(f, *out_bytes)) restore_order(f->g, list, count);
     veer_free(a, list);
@@ -114,18 +116,20 @@ static veer_status_t compute_again(const fit_t *f, veer_plan_budget_t *out) {
 
 /* The order that runs fastest and fits; whether any does. */
 static veer_status_t choose_order(fit_t *f, bool *out_compact, bool *out_fits) {
+    static const char *const orders[] = {"interleave,strands", "interleave"};
     int64_t bytes = 0;
-    *out_fits = false;
-    if (f->interleave) VEER_TRY(try_interleave(f, &bytes, out_compact));
-    if (f->interleave && fits(f, bytes)) return *out_fits = true, veer_ok();
+    for (int i = 0; f->reorder && i < 2; i++) {
+        VEER_TRY(try_passes(f, orders[i], &bytes, out_compact));
+        if (fits(f, bytes)) return *out_fits = true, veer_ok();
+    }
     VEER_TRY(try_order(f, &bytes, out_compact));
     *out_fits = fits(f, bytes);
     return veer_ok();
 }
 
-veer_status_t veer_fit_budget(veer_graph_t *g, veer_func_t func, const veer_compile_options_t *options, bool interleave,
+veer_status_t veer_fit_budget(veer_graph_t *g, veer_func_t func, const veer_compile_options_t *options, bool reorder,
                               veer_plan_budget_t *out, bool *out_compact) {
-    fit_t f = {g, func, options, interleave, 0};
+    fit_t f = {g, func, options, reorder, 0};
     bool done;
     *out =
         (veer_plan_budget_t){.budget_bytes = options->memory_budget, .flops = veer_flops(g, veer_func_body(g, func))};

@@ -6,10 +6,9 @@
 #include "api/compile.h"
 
 /* After all other passes, on the kernels that there will be: fits `func` into options->memory_budget bytes.
- * `interleave`: its nodes may be put in the order of pass interleave, where that fits, too. VEER_ERR_RESOURCE where it
- * cannot be done.
- */
+ * `reorder`: its nodes may be put in the order of passes interleave and strands, where that fits, too.
+ * VEER_ERR_RESOURCE where it cannot be done. */
 VEER_MUST_USE veer_status_t veer_fit_budget(veer_graph_t *g, veer_func_t func, const veer_compile_options_t *options,
-                                            bool interleave, veer_plan_budget_t *out, bool *out_compact);
+                                            bool reorder, veer_plan_budget_t *out, bool *out_compact);
 
 #endif

@@ -19,7 +19,7 @@
 
 /* Before the gradient: what it should see is whole layers. After: one program, see ARCHITECTURE.md. The reference
  * backend gets what it cannot do without and nothing else, so that it can check the rest. Behind OPTIMISED comes
- * interleave: see veer_fit_budget. */
+ * interleave, strands: see veer_fit_budget. */
 static const char IMPORTED[] =
     "inline,fold,cse,dce,recognize-silu,recognize-gelu,recognize-layer-norm,recognize-rms-norm,"
     "recognize-group-norm,recognize-attention,dce,raise-slice,dce";
@@ -119,7 +119,7 @@ veer_status_t veer_compile_func(veer_graph_t *g, veer_func_t func, const veer_co
     if (options && options->memory_budget)
         VEER_TRY(veer_fit_budget(g, func, options, reorder, &budget, &compact));
     else if (reorder)
-        VEER_TRY(veer_run_passes(g, func, "interleave", options));
+        VEER_TRY(veer_run_passes(g, func, "interleave,strands", options));
     veer_lower_options_t lower = {.backend = backend, .strict = strict, .compact = compact, .tune = VEER_TUNE_ON};
     if (options) lower.cache = options->cache;
     if (options && options->tune) VEER_TRY(veer_tune_parse(options->tune, &lower.tune));

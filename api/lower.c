@@ -36,6 +36,7 @@ typedef struct lower_s {
     veer_tuning_t *tuning;
     veer_choice_t *choices; /* by node id */
     bool main_loop_seen;
+    int strand; /* of the last call */
 } lower_t;
 
 /* ---- legal loops ---- */
@@ -150,6 +151,9 @@ static veer_status_t add_kernel(lower_t *l, veer_node_t n, bool in_loop) {
     desc.origins = names;
     desc.origin_count = origins;
     desc.fn = veer_choice_function(&l->makers, c);
+    desc.strand = veer_node_strand(g, n);
+    if (desc.strand != l->strand) veer_overlap_reset(&l->overlap);
+    l->strand = desc.strand;
     VEER_TRY(veer_overlap_add(&l->overlap, &l->storage, n, &desc.overlap));
     return veer_plan_add_call(l->plan, &desc);
 }

@@ -1,5 +1,6 @@
 #include "api/storage.h"
 
+#include "ir/verify.h"
 #include "passes/memory_plan.h"
 
 #include <string.h>
@@ -9,11 +10,16 @@ typedef struct veer_storage_item_s {
     veer_value_t root;   /* the value whose buffer this one lies in; itself for owners */
     int64_t first, last; /* of owners: positions of the lifetime */
     size_t size_bytes;   /* of owners in the arena; 0 elsewhere */
+    unsigned touched;    /* of owners: bit s: in strand s, bit 0: outside of strands */
 } item_t;
 
 static void own(veer_storage_t *s, veer_value_t v) {
     size_t bytes = veer_type_bytes(veer_value_type(s->g, v));
-    s->items[v.i] = (item_t){.root = v, .first = s->position, .last = s->position, .size_bytes = bytes ? bytes : 1};
+    s->items[v.i] = (item_t){.root = v,
+                             .first = s->position,
+                             .last = s->position,
+                             .size_bytes = bytes ? bytes : 1,
+                             .touched = 1u << s->strand};
     s->bufs[v.i] = (veer_buf_t){.kind = VEER_BUF_ARENA};
 }
 
@@ -26,6 +32,7 @@ static void use(veer_storage_t *s, veer_value_t v) {
     if (!v.i) return;
     item_t *root = &s->items[s->items[v.i].root.i];
     if (root->last < s->position) root->last = s->position;
+    root->touched |= 1u << s->strand;
 }
 
 /* ---- views ---- */
@@ -114,10 +121,18 @@ static veer_status_t walk_loop(veer_storage_t *s, veer_node_t n) {
     return veer_ok();
 }
 
+static void enter_strand(veer_storage_t *s, veer_node_t n) {
+    s->strand = veer_node_strand(s->g, n);
+    if (!s->strand) return;
+    if (!s->strands_first) s->strands_first = s->position;
+    s->strands_last = s->position;
+}
+
 static veer_status_t walk_node(veer_storage_t *s, veer_node_t n) {
     const veer_graph_t *g = s->g;
     veer_op_t op = veer_node_op(g, n);
     s->positions[n.i] = ++s->position;
+    enter_strand(s, n);
     for (int i = 0; i < veer_node_in_count(g, n); i++) use(s, veer_node_in(g, n, i));
     if (veer_op_has(op, VEER_TERMINATOR)) return veer_ok();
     if (op == VEER_OP_LOOP) return walk_loop(s, n);
@@ -137,6 +152,7 @@ static veer_status_t walk_node(veer_storage_t *s, veer_node_t n) {
 }
 
 static veer_status_t walk(veer_storage_t *s, veer_region_t region) {
+    VEER_TRY(veer_verify_strands(s->g, region));
     VEER_FOR_EACH_NODE(s->g, region, n) VEER_TRY(walk_node(s, n));
     return veer_ok();
 }
@@ -170,6 +186,16 @@ static void place_results(veer_storage_t *s, veer_region_t body) {
     }
 }
 
+/* The strand that alone uses it, or 0. What is used in both, or in one and outside, lives as long as they do. */
+static int strand_of(const veer_storage_t *s, item_t *item) {
+    if (item->touched == 1u << 0) return 0;
+    if (item->touched == 1u << 1) return 1;
+    if (item->touched == 1u << 2) return 2;
+    if (item->first > s->strands_first) item->first = s->strands_first;
+    if (item->last < s->strands_last) item->last = s->strands_last;
+    return 0;
+}
+
 /* Calls near each other run side by side where their memory allows it, so it is not given away at once. */
 enum { RESPITE = 3 };
 
@@ -181,10 +207,12 @@ static veer_status_t place(veer_storage_t *s) {
     veer_status_t status = lives && offsets && ids ? veer_ok() : veer_out_of_memory();
     int count = 0;
     for (uint32_t i = 1; !status && i < limit; i++) {
-        const item_t *item = &s->items[i];
+        item_t *item = &s->items[i];
         if (!item->size_bytes) continue;
+        int strand = strand_of(s, item);
         ids[count] = i;
-        lives[count++] = (veer_lifetime_t){item->size_bytes, item->first, item->last + (s->compact ? 0 : RESPITE)};
+        lives[count++] =
+            (veer_lifetime_t){item->size_bytes, item->first, item->last + (s->compact ? 0 : RESPITE), strand};
     }
     if (!status) status = veer_memory_plan(lives, count, s->allocator, offsets, &s->arena_bytes);
     for (int i = 0; !status && i < count; i++) s->bufs[ids[i]].at = (int64_t)offsets[i];
@@ -251,7 +279,7 @@ static veer_status_t tell(veer_storage_t *s, veer_func_t func, bool with_places,
         const item_t *item = &s->items[i];
         out->roots[i] = item->root;
         size_t rounded = (item->size_bytes + 63) & ~(size_t)63;
-        out->lives[i] = (veer_lifetime_t){rounded, item->first, item->last};
+        out->lives[i] = (veer_lifetime_t){rounded, item->first, item->last, 0};
     }
     out->positions = s->positions;
     s->positions = NULL;

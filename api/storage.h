@@ -16,7 +16,8 @@ typedef struct veer_storage_s {
     /* while building */
     struct veer_storage_item_s *items; /* by value id */
     int64_t *positions;                /* by node id */
-    int64_t position;
+    int64_t position, strands_first, strands_last;
+    int strand; /* of the node that the walk is at */
     veer_region_t loops[16]; /* bodies of the open loops */
     int loop_count;
 } veer_storage_t;
@@ -25,7 +26,8 @@ typedef struct veer_storage_s {
  * also the buffer of the loop's result i); stacked results have buffers of their own.
  *
  * Plans the storage of a function whose calls and grads have been expanded. `compact`: memory is given away at once,
- * not some calls later, which fewer calls can then overlap. `out` is the caller's; deinit releases it, also after a
+ * not some calls later, which fewer calls can then overlap. Nothing in one strand (veer_node_strand) lies where the
+ * other one has something. `out` is the caller's; deinit releases it, also after a
  * failure. */
 VEER_MUST_USE veer_status_t veer_storage_init(veer_storage_t *out, const veer_graph_t *g, veer_func_t func,
                                               bool compact, veer_allocator_t allocator);

@@ -89,6 +89,7 @@ static veer_status_t compare_nodes(pairing_t *p, veer_node_t na, veer_node_t nb)
     int count = operand_count(p->a, na);
     if (veer_node_op(p->a, na) != veer_node_op(p->b, nb)) return differ(p, na, nb, "other ops");
     if (!attrs_equal(p, na, nb)) return differ(p, na, nb, "other attributes");
+    if (veer_node_strand(p->a, na) != veer_node_strand(p->b, nb)) return differ(p, na, nb, "other strands");
     if (count != operand_count(p->b, nb)) return differ(p, na, nb, "other numbers of operands");
     if (veer_node_out_count(p->a, na) != veer_node_out_count(p->b, nb))
         return differ(p, na, nb, "other numbers of results");

@@ -307,6 +307,20 @@ const char *veer_node_origin(const veer_graph_t *g, veer_node_t node, int i) {
     return g->nodes[node.i].origins[i];
 }
 
+int veer_node_strand(const veer_graph_t *g, veer_node_t node) {
+    return g->nodes[node.i].strand;
+}
+void veer_node_set_strand(veer_graph_t *g, veer_node_t node, int strand) {
+    g->nodes[node.i].strand = (unsigned char)strand;
+}
+
+void veer_region_clear_strands(veer_graph_t *g, veer_region_t region) {
+    VEER_FOR_EACH_NODE(g, region, n) {
+        veer_node_set_strand(g, n, 0);
+        if (veer_node_body(g, n).i) veer_region_clear_strands(g, veer_node_body(g, n));
+    }
+}
+
 /* `name` already lives in the arena. */
 static veer_status_t add_origin(veer_graph_t *g, veer_node_t to, const char *name) {
     veer_node_rec_t *n = &g->nodes[to.i];

@@ -137,6 +137,13 @@ const char *veer_node_origin(const veer_graph_t *g, veer_node_t node, int i);
 VEER_MUST_USE veer_status_t veer_node_add_origins(veer_graph_t *g, veer_node_t to, veer_node_t from);
 VEER_MUST_USE veer_status_t veer_node_add_origin(veer_graph_t *g, veer_node_t to, const char *name);
 
+/* 0, or 1 or 2: nodes of strand 1, one after the other, and those of strand 2, right behind them, need nothing of each
+ * other and may run at the same time. A matter of schedule, which pass strands decides on last of all. */
+int veer_node_strand(const veer_graph_t *g, veer_node_t node);
+void veer_node_set_strand(veer_graph_t *g, veer_node_t node, int strand);
+/* None for all nodes of a region, and of those inside. */
+void veer_region_clear_strands(veer_graph_t *g, veer_region_t region);
+
 /* The types a node's results must have, by its op's rule and, for nodes with a region or a callee, what that yields.
  * `out_types` has room for *out_count types on entry, at least veer_node_result_limit. */
 VEER_MUST_USE veer_status_t veer_node_infer(const veer_graph_t *g, veer_node_t node, veer_type_t *out_types,

@@ -29,6 +29,7 @@ typedef struct veer_node_rec_s {
     veer_attr_t *attrs; /* as many as the definition has */
     const char **origins;
     int origin_count, origin_capacity;
+    unsigned char strand;
 } veer_node_rec_t;
 
 typedef struct veer_region_rec_s {

@@ -223,6 +223,18 @@ static veer_status_t parse_origins(veer_parser_t *p, veer_node_t node) {
     return veer_ok();
 }
 
+static veer_status_t parse_strand(veer_parser_t *p, veer_node_t node) {
+    int64_t strand;
+    if (!veer_lexer_is_word(&p->lex, "strand")) return veer_ok();
+    veer_lexer_next(&p->lex);
+    veer_token_t t = p->lex.token;
+    VEER_TRY(veer_parse_integer(p, &strand));
+    if (strand != 1 && strand != 2)
+        return veer_lexer_error(&p->lex, &t, "strand %lld, expected 1 or 2", (long long)strand);
+    veer_node_set_strand(p->g, node, (int)strand);
+    return veer_ok();
+}
+
 /* ---- regions ---- */
 
 static veer_status_t parse_region(veer_parser_t *p, veer_region_t region, veer_op_t terminator);
@@ -357,6 +369,7 @@ static veer_status_t parse_statement(veer_parser_t *p, veer_region_t region, vee
     }
     VEER_TRY(define_results(p, &s.names, *out_node));
     VEER_TRY(parse_result_types(p, *out_node));
+    VEER_TRY(parse_strand(p, *out_node));
     VEER_TRY(parse_origins(p, *out_node));
     veer_parse_accept(p, ';');
     return veer_ok();

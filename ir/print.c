@@ -17,7 +17,7 @@ typedef struct printer_s {
     uint32_t *number;       /* by value id: its number plus 1, 0 where it has its own name */
     uint32_t next_number;
     size_t splat_bytes; /* so far */
-    bool anonymous;     /* neither names nor origins */
+    bool anonymous;     /* neither names, origins nor strands */
 } printer_t;
 
 /* ---- words ---- */
@@ -287,6 +287,8 @@ static veer_status_t print_node(printer_t *p, veer_node_t node, int depth) {
             print_type(p, veer_value_type(p->g, veer_node_out(p->g, node, i)));
         }
     }
+    if (veer_node_strand(p->g, node) && !p->anonymous)
+        veer_text_add(&p->out, " strand %d", veer_node_strand(p->g, node));
     print_origins(p, node);
     veer_text_add(&p->out, "\n");
     return veer_ok();

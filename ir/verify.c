@@ -174,6 +174,37 @@ static veer_status_t check_node(verifier_t *v, veer_region_t region, veer_node_t
     return check_types(v, node);
 }
 
+/* ---- strands ---- */
+
+/* In a region: nodes of none, of strand 1, of strand 2, of none. */
+static veer_status_t check_strand(const veer_graph_t *g, veer_node_t node, int *last, bool *over) {
+    int strand = veer_node_strand(g, node);
+    const char *op = veer_op_name(veer_node_op(g, node));
+    if (strand && (veer_node_op(g, node) == VEER_OP_LOOP || veer_op_has(veer_node_op(g, node), VEER_TERMINATOR)))
+        return veer_error(VEER_ERR_FAILED, "op '%s' is in a strand", op);
+    if (strand && (*over || strand < *last))
+        return veer_error(VEER_ERR_FAILED, "op '%s' of strand %d stands behind nodes of %s: strands come last of all",
+                          op, strand, *over ? "none" : "another strand");
+    for (int i = 0; strand && i < veer_node_in_count(g, node); i++) {
+        veer_value_t v = veer_node_in(g, node, i);
+        veer_node_t def = v.i ? veer_value_def(g, v) : VEER_NO_NODE;
+        bool here = def.i && veer_node_region(g, def).i == veer_node_region(g, node).i;
+        int other = here ? veer_node_strand(g, def) : 0;
+        if (other && other != strand)
+            return veer_error(VEER_ERR_FAILED, "op '%s' of strand %d takes what strand %d makes", op, strand, other);
+    }
+    *over |= *last && !strand;
+    *last = strand ? strand : *last;
+    return veer_ok();
+}
+
+veer_status_t veer_verify_strands(const veer_graph_t *g, veer_region_t region) {
+    int last = 0;
+    bool over = false;
+    VEER_FOR_EACH_NODE(g, region, n) VEER_TRY(check_strand(g, n, &last, &over));
+    return veer_ok();
+}
+
 static veer_status_t check_region(verifier_t *v, veer_region_t region, veer_op_t terminator) {
     veer_node_t before = VEER_NO_NODE;
     VEER_TRY(check_args(v, region));
@@ -185,6 +216,7 @@ static veer_status_t check_region(verifier_t *v, veer_region_t region, veer_op_t
     }
     if (veer_region_last(v->g, region).i != before.i)
         return veer_error(VEER_ERR_FAILED, "a region's last node is not where its links lead");
+    VEER_TRY(veer_verify_strands(v->g, region));
     hide_region(v, region);
     return veer_ok();
 }

@@ -10,8 +10,13 @@
  *  3. operands are defined before they are used, in the same region or around it; fused bodies capture nothing;
  *  4. operands are as many and of the kinds that the op declares, and result types are what its rule infers;
  *  5. body arguments match the node's operands (loop: i64[], then the carried values), calls match their callee;
- *  6. use lists hold exactly the uses there are.
+ *  6. use lists hold exactly the uses there are;
+ *  7. strands are as veer_verify_strands wants them.
  * VEER_ERR_FAILED with function, op and value for the first violation; VEER_ERR_RESOURCE. */
 VEER_MUST_USE veer_status_t veer_verify(const veer_graph_t *g);
+
+/* The nodes of a region, not of those inside: first such of no strand, then those of strand 1, of strand 2, of none;
+ * neither strand takes what the other one makes; loops are in none. VEER_ERR_FAILED otherwise. */
+VEER_MUST_USE veer_status_t veer_verify_strands(const veer_graph_t *g, veer_region_t region);
 
 #endif

@@ -6,7 +6,7 @@
 typedef struct placed_s {
     size_t offset, size_bytes;
     int64_t first, last;
-    int index;
+    int strand, index;
 } placed_t;
 
 static int by_size(const void *x, const void *y) {
@@ -16,13 +16,18 @@ static int by_size(const void *x, const void *y) {
     return a->index < b->index ? -1 : a->index > b->index;
 }
 
+static bool may_share(const placed_t *a, const placed_t *b) {
+    if (a->strand && b->strand && a->strand != b->strand) return false;
+    return a->last < b->first || b->last < a->first;
+}
+
 /* The lowest offset at which `item` overlaps nothing that lives at the same time. `placed`: indices into `order`,
  * sorted by offset. */
 static size_t lowest_gap(const placed_t *order, const int *placed, int count, const placed_t *item) {
     size_t at = 0;
     for (int i = 0; i < count; i++) {
         const placed_t *p = &order[placed[i]];
-        if (p->last < item->first || item->last < p->first) continue;
+        if (may_share(p, item)) continue;
         if (p->offset >= at && p->offset - at >= item->size_bytes) break;
         size_t end = p->offset + p->size_bytes;
         if (end > at) at = end;
@@ -55,7 +60,7 @@ veer_status_t veer_memory_plan(const veer_lifetime_t *items, int count, veer_all
     veer_status_t status = order && placed ? veer_ok() : veer_out_of_memory();
     for (int i = 0; i < count && !status; i++) {
         if (!veer_size_add(items[i].size_bytes, 63, &end)) status = too_large();
-        order[i] = (placed_t){0, end & ~(size_t)63, items[i].first, items[i].last, i};
+        order[i] = (placed_t){0, end & ~(size_t)63, items[i].first, items[i].last, items[i].strand, i};
     }
     if (!status) qsort(order, (size_t)count, sizeof *order, by_size);
     for (int i = 0; i < count && !status; i++) {

@@ -7,6 +7,8 @@
 typedef struct veer_lifetime_s {
     size_t size_bytes;
     int64_t first, last; /* positions in execution order, both included */
+    int strand;          /* 0, or of what is used in one of several strands only: those run at the same time, so what
+                          * is of another strand is alive as well */
 } veer_lifetime_t;
 
 /* Fills out_offsets (one per item, multiples of 64) and the arena's size. Largest first, each at the lowest gap that

@@ -5,8 +5,11 @@
  *
  *  1. All threads take the same way through the plan: what decides it is the same for all, or decided while they wait.
  *  2. A call begins once the calls before it are done, but for the last few that it need not wait for (`overlap`).
- *     Around a loop, and between its iterations, all meet.
- *  3. Behind a call that failed nothing is begun; what is before it is done by all, so of several failures the earliest
+ *     Around a loop, between its iterations and around two strands all meet.
+ *  3. Of two strands each has threads of its own, who go through it as if it were all, and then through the other to
+ *     help there: what is done they pass by. So calls too small for all cores are done by one of them, with everything
+ *     in its own cache.
+ *  4. Behind a call that failed nothing is begun; what is before it is done by all, so of several failures the earliest
  *     tells. */
 #include "ir/base/clock.h"
 #include "runtime/plan_internal.h"
@@ -19,7 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_LEVELS = 8, MAX_THREADS = 256 };
+enum { MAX_LEVELS = 8, MAX_THREADS = 256, BOARDS = 2 /* strand 2 has one of its own */ };
 
 /* One thread of a run. */
 typedef struct worker_s {
@@ -28,7 +31,9 @@ typedef struct worker_s {
     void **ptrs; /* of the call under way */
     char *scratch;
     int64_t index[MAX_LEVELS];
-    uint64_t turn, done;   /* calls begun; all up to this one are done */
+    struct {
+        uint64_t turn, done; /* calls begun; all up to this one are done */
+    } on[BOARDS];
     int failed_at, result; /* the call that failed here, -1: none */
 } worker_t;
 
@@ -39,14 +44,14 @@ struct veer_exec_s {
     void **outputs;
     int *next_streams; /* by call */
     worker_t *workers;
-    veer_board_word_t *parts; /* VEER_BOARD_TURNS per worker */
+    veer_board_word_t *parts; /* VEER_BOARD_TURNS per worker and board */
     void **ptrs;              /* most_bufs per thread */
     char *scratch;            /* plan->scratch_bytes per thread */
     int room;                 /* threads that the three above suffice for */
     /* of the run under way */
     const veer_run_options_t *options;
     veer_barrier_t barrier;
-    veer_board_t board;
+    veer_board_t boards[BOARDS];
     atomic_int failed_at; /* the earliest call that failed, INT_MAX: none */
     double start_seconds, call_start;
     int64_t steps_done, steps;
@@ -138,7 +143,7 @@ static void decide(void *user) {
 /* `last` calls `decide`. False where the run ends here. */
 static bool meet_at(worker_t *w, void (*last)(void *), void *user) {
     veer_barrier_wait(&w->exec->barrier, last, user);
-    w->done = w->turn;
+    for (int i = 0; i < BOARDS; i++) w->on[i].done = w->on[i].turn;
     return !w->exec->stop;
 }
 static bool meet(worker_t *w) {
@@ -147,46 +152,63 @@ static bool meet(worker_t *w) {
 
 typedef struct need_s {
     worker_t *w;
+    int board;
     uint64_t turn; /* this one and all before it */
     int call;      /* that needs them */
 } need_t;
 
 static bool is_ready(void *user) {
     const need_t *n = user;
-    worker_t *w = n->w;
-    while (w->done < n->turn && veer_board_is_done(&w->exec->board, w->done + 1)) w->done++;
-    return w->done >= n->turn || atomic_load(&w->exec->failed_at) < n->call;
+    const veer_exec_t *exec = n->w->exec;
+    uint64_t *done = &n->w->on[n->board].done;
+    while (*done < n->turn && veer_board_is_done(&exec->boards[n->board], *done + 1)) ++*done;
+    return *done >= n->turn || atomic_load(&exec->failed_at) < n->call;
 }
 
-/* Before turn `w->turn + 1`. False where nothing more is to be begun. */
-static bool wait_before(worker_t *w, int at) {
+/* Before the board's next turn. False where nothing more is to be begun. */
+static bool wait_before(worker_t *w, int at, int board) {
     int overlap = w->exec->plan->calls[at].overlap, most = VEER_BOARD_TURNS - 1;
-    uint64_t back = (uint64_t)(overlap < most ? overlap : most);
-    need_t need = {w, w->turn > back ? w->turn - back : 0, at};
+    uint64_t back = (uint64_t)(overlap < most ? overlap : most), turn = w->on[board].turn;
+    need_t need = {w, board, turn > back ? turn - back : 0, at};
     if (!is_ready(&need)) veer_barrier_until(&w->exec->barrier, is_ready, &need);
     return atomic_load(&w->exec->failed_at) >= at;
 }
 
 /* ---- calls ---- */
 
-/* Rough rates of one core: 10 operations and 6 bytes a nanosecond. */
-static double nanoseconds(const veer_call_t *call) {
-    return call->info.flops / 10 + call->info.bytes / 6;
-}
-
 /* Meeting costs up to a microsecond: a call that one core is done with sooner stays on one. The choice changes who does
  * an item, never its result. */
 static bool is_shared(const veer_call_t *call) {
     enum { MEETING = 2000 };
     if (call->info.kind != VEER_CALL_KERNEL || call->info.work_items == 1) return false;
-    return call->info.flops <= 0 || nanoseconds(call) >= MEETING;
+    return call->info.flops <= 0 || veer_call_nanoseconds(call) >= MEETING;
 }
 
 /* Items that take so long that starting with them costs little: some 15 microseconds, rates being rough. */
 static int64_t least_items(const veer_call_t *call) {
     static const double PIECE = 40000;
-    double all = nanoseconds(call);
+    double all = veer_call_nanoseconds(call);
     return all > PIECE ? (int64_t)((double)call->info.work_items * PIECE / all) + 1 : call->info.work_items;
+}
+
+/* Whose parts a call's items are: all threads' or, of a strand, those of the threads that it got by its work. */
+typedef struct crew_s {
+    int first, count, board;
+} crew_t;
+
+/* Not where a thread might fall behind the other strand's turns further than a board can tell. */
+static bool goes_apart(const worker_t *w, const veer_call_t *call) {
+    const veer_strands_t *s = call->strands;
+    return s && w->team > 1 && !w->exec->options->call_seconds && s->end - s->first < VEER_BOARD_APART;
+}
+
+static crew_t crew_of(const worker_t *w, const veer_call_t *call) {
+    if (!goes_apart(w, call)) return (crew_t){0, w->team, 0};
+    const double *work = call->strands->nanoseconds;
+    double share = work[0] + work[1] > 0 ? work[0] / (work[0] + work[1]) : 0;
+    int first = (int)(share * w->team + 0.5);
+    first = first < 1 ? 1 : first < w->team ? first : w->team - 1;
+    return call->info.strand == 1 ? (crew_t){0, first, 0} : (crew_t){first, w->team - first, 1};
 }
 
 static const void *stream_at(const veer_call_t *call, int64_t item) {
@@ -199,8 +221,11 @@ static const void *next_stream(const worker_t *w, int at) {
     int next = w->exec->next_streams[at];
     if (next < 0) return NULL;
     const veer_call_t *call = &w->exec->plan->calls[next];
-    int64_t items = call->info.work_items, item = w->me ? items : 0;
-    if (is_shared(call)) item = veer_share_first(items, w->me, w->team);
+    crew_t crew = crew_of(w, call);
+    int me = w->me - crew.first;
+    if (me < 0 || me >= crew.count) return NULL;
+    int64_t items = call->info.work_items, item = me ? items : 0;
+    if (is_shared(call)) item = veer_share_first(items, me, crew.count);
     return item < items ? stream_at(call, item) : NULL;
 }
 
@@ -230,16 +255,18 @@ static void note_failure(worker_t *w, int at, int result) {
 }
 
 static void run_call(worker_t *w, const veer_call_t *call, int at) {
-    if (!wait_before(w, at)) return;
+    crew_t crew = crew_of(w, call);
+    veer_board_t *board = &w->exec->boards[crew.board];
+    if (!wait_before(w, at, crew.board)) return;
     bool shared = is_shared(call);
-    veer_share_t share = {++w->turn, call->info.work_items, shared ? least_items(call) : call->info.work_items,
-                          !shared};
+    veer_share_t share = {++w->on[crew.board].turn, call->info.work_items,
+                          shared ? least_items(call) : call->info.work_items, crew.first, shared ? crew.count : 1};
     bool again = false;
-    for (veer_range_t items = {0}; veer_board_take(&w->exec->board, &share, w->me, &items); again = true) {
+    for (veer_range_t items = {0}; veer_board_take(board, &share, w->me, &items); again = true) {
         for (int i = 0; !again && i < call->buf_count; i++) w->ptrs[i] = resolve(w, &call->bufs[i]);
         int result = run_items(w, call, at, &items, again);
-        if (result && w->failed_at < 0) note_failure(w, at, result);
-        if (veer_board_finish(&w->exec->board, &share, &items)) veer_barrier_wake(&w->exec->barrier);
+        if (result && (w->failed_at < 0 || at < w->failed_at)) note_failure(w, at, result);
+        if (veer_board_finish(board, &share, &items)) veer_barrier_wake(&w->exec->barrier);
     }
 }
 
@@ -308,11 +335,27 @@ static bool run_timed(worker_t *w, const veer_call_t *call, int at, double *seco
     return meet_at(w, stop_clock, &t);
 }
 
+/* Own strand first. */
+static bool run_strands(worker_t *w, const veer_strands_t *s) {
+    const veer_call_t *calls = w->exec->plan->calls;
+    if (!meet(w)) return false;
+    bool second = s->middle < s->end && w->me >= crew_of(w, &calls[s->middle]).first;
+    for (int i = 0; i < 2; i++, second = !second)
+        for (int at = second ? s->middle : s->first; at < (second ? s->end : s->middle); at++)
+            run_call(w, &calls[at], at);
+    return meet(w);
+}
+
 static bool run_calls(worker_t *w, int first, int end, int level) {
     double *seconds = w->exec->options->call_seconds;
     for (int at = first; at < end;) {
         const veer_call_t *call = &w->exec->plan->calls[at];
-        bool is_loop = call->info.kind == VEER_CALL_LOOP, is_far = (w->turn + 1) % VEER_BOARD_APART == 0;
+        if (goes_apart(w, call)) {
+            if (!run_strands(w, call->strands)) return false;
+            at = call->strands->end;
+            continue;
+        }
+        bool is_loop = call->info.kind == VEER_CALL_LOOP, is_far = (w->on[0].turn + 1) % VEER_BOARD_APART == 0;
         double start = seconds ? veer_clock_seconds() : 0;
         if (is_far && !meet(w)) return false;
         if (is_loop && !run_loop(w, at, level)) return false;
@@ -378,7 +421,7 @@ static veer_status_t reserve_workers(veer_exec_t *exec, int threads) {
     size_t bufs;
     if (!veer_size_mul((size_t)threads, (size_t)exec->plan->most_bufs + 1, &bufs)) return veer_out_of_memory();
     exec->workers = veer_alloc_array(a, (size_t)threads, sizeof *exec->workers);
-    exec->parts = veer_alloc_array(a, (size_t)threads, VEER_BOARD_TURNS * sizeof *exec->parts);
+    exec->parts = veer_alloc_array(a, (size_t)threads, BOARDS * VEER_BOARD_TURNS * sizeof *exec->parts);
     exec->ptrs = veer_alloc_array(a, bufs, sizeof *exec->ptrs);
     if (exec->plan->scratch_bytes) exec->scratch = veer_alloc_array(a, (size_t)threads, exec->plan->scratch_bytes);
     if (!exec->workers || !exec->parts || !exec->ptrs || (exec->plan->scratch_bytes && !exec->scratch)) {
@@ -413,7 +456,8 @@ veer_status_t veer_exec_run(veer_exec_t *exec, const veer_run_options_t *options
 #pragma omp master
         {
             veer_barrier_init(&exec->barrier, team, team > omp_get_num_procs());
-            veer_board_init(&exec->board, team, exec->parts);
+            for (int i = 0; i < BOARDS; i++)
+                veer_board_init(&exec->boards[i], team, exec->parts + (ptrdiff_t)i * VEER_BOARD_TURNS * team);
         }
 #pragma omp barrier
         run_calls(&exec->workers[me], 0, exec->plan->call_count, 0);

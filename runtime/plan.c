@@ -80,8 +80,24 @@ static veer_status_t add_call(veer_plan_t *plan, veer_call_t call, const veer_bu
     return veer_ok();
 }
 
+/* A call of strand 2 goes with those before it; of strand 1, too, unless they have gone on to 2. */
+static veer_status_t join_strands(veer_plan_t *plan, veer_call_t *call) {
+    const veer_call_t *last = plan->call_count ? &plan->calls[plan->call_count - 1] : NULL;
+    int strand = call->info.strand, at = plan->call_count;
+    bool goes_on =
+        last && last->strands && last->info.loop_level == plan->open_loop_count && strand >= last->info.strand;
+    call->strands = goes_on ? last->strands : veer_arena_alloc(&plan->arena, sizeof *call->strands);
+    if (!call->strands) return veer_out_of_memory();
+    veer_strands_t *s = call->strands;
+    if (!goes_on) *s = (veer_strands_t){.first = at, .middle = at};
+    if (strand == 1) s->middle = at + 1;
+    s->end = at + 1;
+    s->nanoseconds[strand - 1] += veer_call_nanoseconds(call);
+    return veer_ok();
+}
+
 veer_status_t veer_plan_add_call(veer_plan_t *plan, const veer_call_desc_t *desc) {
-    assert(desc->work_items >= 1);
+    assert(desc->work_items >= 1 && desc->strand >= 0 && desc->strand <= 2);
     veer_arena_t *arena = &plan->arena;
     const char **origins = veer_arena_array(arena, (size_t)desc->origin_count + 1, sizeof *origins);
     veer_call_t call = {.info = {.kind = VEER_CALL_KERNEL,
@@ -89,6 +105,7 @@ veer_status_t veer_plan_add_call(veer_plan_t *plan, const veer_call_desc_t *desc
                                  .backend = veer_arena_strdup(arena, desc->backend),
                                  .reason = veer_arena_strdup(arena, desc->reason ? desc->reason : ""),
                                  .phase = desc->phase,
+                                 .strand = desc->strand,
                                  .work_items = desc->work_items,
                                  .flops = desc->flops,
                                  .bytes = desc->bytes,
@@ -103,6 +120,7 @@ veer_status_t veer_plan_add_call(veer_plan_t *plan, const veer_call_desc_t *desc
     if (!origins || !call.info.name || !call.info.backend || !call.info.reason) return veer_out_of_memory();
     for (int i = 0; i < desc->origin_count; i++)
         if (!(origins[i] = veer_arena_strdup(arena, desc->origins[i]))) return veer_out_of_memory();
+    if (desc->strand) VEER_TRY(join_strands(plan, &call));
     return add_call(plan, call, desc->bufs);
 }
 

@@ -41,12 +41,13 @@ static uint64_t pack(uint64_t turn, left_t l) {
     return turn % TURNS << 2 * UNIT_BITS | (uint64_t)l.begin << UNIT_BITS | (uint64_t)l.end;
 }
 
-static left_t left_of(const veer_share_t *s, int64_t units, int owner, int team, uint64_t word) {
+static left_t left_of(const veer_share_t *s, int64_t units, int owner, uint64_t word) {
     int64_t distance = ahead(word, s->turn);
     if (distance > 0) return (left_t){0, 0};
     if (!distance) return (left_t){(int64_t)(word >> UNIT_BITS & (UNITS - 1)), (int64_t)(word & (UNITS - 1))};
-    if (s->alone) return (left_t){owner ? units : 0, units};
-    return (left_t){veer_share_first(units, owner, team), veer_share_first(units, owner + 1, team)};
+    int i = owner - s->first;
+    if (i < 0 || i >= s->owners) return (left_t){0, 0};
+    return (left_t){veer_share_first(units, i, s->owners), veer_share_first(units, i + 1, s->owners)};
 }
 
 /* Half of what is left, but `least` at least. */
@@ -61,7 +62,7 @@ static bool take_from(veer_board_t *b, const veer_share_t *s, int64_t unit, int 
     _Atomic uint64_t *left = &b->parts[owner * VEER_BOARD_TURNS + (int)(s->turn % VEER_BOARD_TURNS)].word;
     uint64_t word = atomic_load_explicit(left, memory_order_relaxed);
     for (;;) {
-        left_t l = left_of(s, in_units(s->items, unit), owner, b->team, word);
+        left_t l = left_of(s, in_units(s->items, unit), owner, word);
         int64_t count = piece(l, in_units(s->least, unit));
         if (!count && (!is_mine || ahead(word, s->turn) > 0)) return false;
         *rest = is_mine ? (left_t){l.begin + count, l.end} : (left_t){l.begin, l.end - count};

@@ -5,7 +5,7 @@
  * Threads need not meet between calls: a few turns may be under way at once, and each tells when all of it is done.
  *
  *     ... each thread, with the same turns in the same order, once those it needs are done:
- *     veer_share_t share = {turn, items, least};
+ *     veer_share_t share = {turn, items, least, 0, team};
  *     for (veer_range_t r = {0}; veer_board_take(board, &share, me, &r);) {
  *         ... [r.begin, r.end)
  *         veer_board_finish(board, &share, &r);
@@ -36,12 +36,12 @@ typedef struct veer_board_s {
 
 void veer_board_init(veer_board_t *board, int team, veer_board_word_t *parts);
 
-/* A call. `turn` counts calls, from 1. `least` items, 1 or more, are worth asking for. `alone`: all is the first
- * thread's part. */
+/* A call. `turn` counts calls, from 1. `least` items, 1 or more, are worth asking for. Threads first to first +
+ * owners - 1 have a part each; others have none, and help. */
 typedef struct veer_share_s {
     uint64_t turn;
     int64_t items, least;
-    bool alone;
+    int first, owners;
 } veer_share_t;
 
 typedef struct veer_range_s {

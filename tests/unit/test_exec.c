@@ -56,6 +56,15 @@ static int add_index(const veer_kernel_args_t *args) {
     return VEER_KERNEL_OK;
 }
 
+static int sum(const veer_kernel_args_t *args) {
+    const uint64_t *a = args->buf[0], *b = args->buf[1];
+    uint64_t *y = args->buf[2];
+    int64_t from, to;
+    range_of(args, &from, &to);
+    for (int64_t i = from; i < to; i++) y[i] = a[i] + 3 * b[i];
+    return VEER_KERNEL_OK;
+}
+
 /* Fails at the item that params names. */
 static int fail_at(const veer_kernel_args_t *args) {
     int64_t at = *(const int64_t *)args->params;
@@ -220,6 +229,135 @@ static void test_unbound(void **state) {
     veer_plan_destroy(plan);
 }
 
+/* ---- strands ---- */
+
+enum { LONG = 40, SHORT = 9 };
+
+/* mix into the next of three slots, LONG or SHORT times. */
+static void add_strand(veer_plan_t *plan, int strand, int calls, int slot) {
+    for (int i = 0; i < calls; i++) {
+        veer_buf_t bufs[] = {in_arena(slot + i % 3), in_arena(slot + (i + 1) % 3)};
+        ok(veer_plan_add_call(plan, &(veer_call_desc_t){.name = "mix",
+                                                        .backend = "test",
+                                                        .fn = i % 4 == 3 ? fold : mix,
+                                                        .bufs = bufs,
+                                                        .buf_count = 2,
+                                                        .work_items = i % 4 == 3 ? 1 : ITEMS,
+                                                        .bytes = i % 3 ? 1e6 : 0,
+                                                        .strand = strand}));
+    }
+}
+
+/* A loop: a -> b, a -> c; one strand on b, one on c; both -> a. */
+static veer_plan_t *new_strands_plan(int first, int second) {
+    veer_plan_t *plan = new_plan();
+    veer_buf_t x = {.kind = VEER_BUF_INPUT}, y = {.kind = VEER_BUF_OUTPUT};
+    veer_plan_set_arena_bytes(plan, 10 * 1024);
+    add(plan, "first", mix, ITEMS, (veer_buf_t[]){x, in_arena(0)}, 2, NULL);
+    ok(veer_plan_begin_loop(plan, TRIP, in_arena(1), true));
+    add(plan, "b", mix, ITEMS, (veer_buf_t[]){in_arena(0), in_arena(2)}, 2, NULL);
+    add(plan, "c", fold, 1, (veer_buf_t[]){in_arena(0), in_arena(5)}, 2, NULL);
+    add_strand(plan, 1, first, 2);
+    add_strand(plan, 2, second, 5);
+    add(plan, "b", mix, ITEMS, (veer_buf_t[]){in_arena(2 + first % 3), in_arena(8)}, 2, NULL);
+    add(plan, "c", mix, ITEMS, (veer_buf_t[]){in_arena(5 + second % 3), in_arena(9)}, 2, NULL);
+    add(plan, "sum", sum, ITEMS, (veer_buf_t[]){in_arena(8), in_arena(9), in_arena(0)}, 3, NULL);
+    ok(veer_plan_end_loop(plan));
+    add(plan, "last", mix, ITEMS, (veer_buf_t[]){in_arena(0), y}, 2, NULL);
+    return plan;
+}
+
+/* One thread does the calls in their order. */
+static void test_strands(void **state) {
+    (void)state;
+    static const int lengths[][2] = {{LONG, SHORT}, {SHORT, LONG}, {1, 1}, {0, SHORT}, {LONG, 0}};
+    uint64_t x[COUNT], y[COUNT], want[COUNT];
+    for (int i = 0; i < COUNT; i++) x[i] = (uint64_t)i * 0x9e3779b97f4a7c15u;
+    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
+        veer_plan_t *plan = new_strands_plan(lengths[k][0], lengths[k][1]);
+        veer_exec_t *exec;
+        ok(veer_exec_create(plan, &exec));
+        veer_exec_bind_input(exec, 0, x);
+        veer_exec_bind_output(exec, 0, want);
+        ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 1}));
+        veer_exec_bind_output(exec, 0, y);
+        for (int i = 0; i < 6; i++) {
+            memset(y, 0, sizeof y);
+            ok(veer_exec_run(exec, &(veer_run_options_t){.threads = (int[]){1, 2, 3, 8, 5, 2}[i]}));
+            assert_memory_equal(y, want, sizeof y);
+        }
+        veer_exec_destroy(exec);
+        veer_plan_destroy(plan);
+    }
+}
+
+static atomic_int met[2]; /* threads in a call of each strand */
+
+/* Waits until a thread is in the other strand. */
+static int meet_other(const veer_kernel_args_t *args) {
+    int strand = *(const int *)args->params;
+    atomic_fetch_add(&met[strand], 1);
+    while (!atomic_load(&met[!strand])) sched_yield();
+    return VEER_KERNEL_OK;
+}
+
+static void test_strands_run_at_once(void **state) {
+    (void)state;
+    static const int numbers[] = {0, 1};
+    uint64_t x[COUNT] = {0}, y[COUNT];
+    veer_plan_t *plan = new_plan();
+    veer_exec_t *exec;
+    for (int strand = 0; strand < 2; strand++)
+        ok(veer_plan_add_call(plan, &(veer_call_desc_t){.name = "meet",
+                                                        .backend = "test",
+                                                        .fn = meet_other,
+                                                        .params = &numbers[strand],
+                                                        .work_items = 1,
+                                                        .strand = strand + 1}));
+    assert_int_equal(veer_plan_call(plan, 1).strand, 2);
+    ok(veer_exec_create(plan, &exec));
+    veer_exec_bind_input(exec, 0, x);
+    veer_exec_bind_output(exec, 0, y);
+    ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 2}));
+    assert_int_equal(atomic_load(&met[0]) + atomic_load(&met[1]), 2);
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+}
+
+/* Of failures in both strands the one that comes first in the plan tells, and what is before it is done. */
+static void test_failures_in_strands(void **state) {
+    (void)state;
+    static const int64_t at = ITEMS / 2;
+    uint64_t x[COUNT] = {0}, y[COUNT] = {0};
+    veer_plan_t *plan = new_plan();
+    veer_exec_t *exec;
+    veer_buf_t counter = {.kind = VEER_BUF_OUTPUT};
+    veer_call_desc_t call = {.backend = "test", .bufs = &counter, .buf_count = 1};
+    ok(veer_plan_begin_loop(plan, 5, in_arena(3), true));
+    for (int i = 0; i < 6; i++) { /* count, fail, count; fail, count, count */
+        bool fails = i == 1 || i == 3;
+        call.name = i == 1 ? "wrong" : i == 3 ? "also wrong" : "count";
+        call.fn = fails ? fail_at : count_calls;
+        call.work_items = fails ? ITEMS : 1;
+        call.params = &at;
+        call.strand = 1 + i / 3;
+        ok(veer_plan_add_call(plan, &call));
+    }
+    ok(veer_plan_end_loop(plan));
+    ok(veer_exec_create(plan, &exec));
+    veer_exec_bind_input(exec, 0, x);
+    veer_exec_bind_output(exec, 0, y);
+    for (int threads = 1; threads <= 8; threads++) {
+        veer_status_t status = veer_exec_run(exec, &(veer_run_options_t){.threads = threads});
+        assert_int_equal(veer_status_code(status), VEER_ERR_FAILED);
+        assert_non_null(strstr(veer_status_message(status, 0), "kernel 'wrong': an index is out of range"));
+        veer_status_free(status);
+        assert_int_equal(y[0], threads);
+    }
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+}
+
 /* ---- streams ---- */
 
 enum { STREAM_ITEMS = 8, STREAM_TEAM = 4 };
@@ -314,8 +452,14 @@ static void test_barrier(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_threads),  cmocka_unit_test(test_failure),
-                                       cmocka_unit_test(test_interruption), cmocka_unit_test(test_unbound),
-                                       cmocka_unit_test(test_streams),      cmocka_unit_test(test_barrier)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_threads),
+                                       cmocka_unit_test(test_failure),
+                                       cmocka_unit_test(test_interruption),
+                                       cmocka_unit_test(test_unbound),
+                                       cmocka_unit_test(test_strands),
+                                       cmocka_unit_test(test_strands_run_at_once),
+                                       cmocka_unit_test(test_failures_in_strands),
+                                       cmocka_unit_test(test_streams),
+                                       cmocka_unit_test(test_barrier)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

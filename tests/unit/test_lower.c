@@ -180,7 +180,8 @@ typedef struct shadow_s {
     bool *written; /* by value id: constants and inputs have no stamps */
     veer_overlap_t overlap;
     veer_node_t last[VEER_OVERLAP_MOST]; /* kernels, the latest first */
-    int overlaps;
+    int strand;                          /* of the kernel before */
+    int overlaps, pairs;
 } shadow_t;
 
 static size_t granules(const veer_graph_t *g, veer_value_t v) {
@@ -234,26 +235,42 @@ static bool share_memory(const shadow_t *h, veer_value_t a, veer_value_t b) {
     return at_a && at_b && at_a < at_b + granules(h->g, b) && at_b < at_a + granules(h->g, a);
 }
 
-/* Kernel n runs while the ones before it that it need not wait for are under way: neither may write what the other
- * reads or writes. */
+/* Neither writes what the other reads or writes. */
+static void expect_apart(const shadow_t *h, veer_node_t a, veer_node_t b) {
+    veer_node_t both[] = {a, b};
+    for (int writer = 0; writer < 2; writer++)
+        for (int i = 0; i < veer_node_out_count(h->g, both[writer]); i++) {
+            veer_value_t made = veer_node_out(h->g, both[writer], i);
+            for (int j = 0; j < veer_node_in_count(h->g, both[!writer]); j++)
+                assert_false(share_memory(h, made, veer_node_in(h->g, both[!writer], j)));
+            for (int j = 0; j < veer_node_out_count(h->g, both[!writer]); j++)
+                assert_false(share_memory(h, made, veer_node_out(h->g, both[!writer], j)));
+        }
+}
+
+/* Kernel n runs while the ones before it that it need not wait for are under way. */
 static void expect_independent(shadow_t *h, veer_node_t n) {
-    int overlap;
+    int overlap, strand = veer_node_strand(h->g, n);
+    if (strand != h->strand) veer_overlap_reset(&h->overlap);
+    h->strand = strand;
     ok(veer_overlap_add(&h->overlap, h->s, n, &overlap));
     assert_in_range(overlap, 0, VEER_OVERLAP_MOST - 1);
-    for (int k = 0; k < overlap; k++) {
-        veer_node_t both[] = {n, h->last[k]};
-        for (int writer = 0; writer < 2; writer++)
-            for (int i = 0; i < veer_node_out_count(h->g, both[writer]); i++) {
-                veer_value_t made = veer_node_out(h->g, both[writer], i);
-                for (int j = 0; j < veer_node_in_count(h->g, both[!writer]); j++)
-                    assert_false(share_memory(h, made, veer_node_in(h->g, both[!writer], j)));
-                for (int j = 0; j < veer_node_out_count(h->g, both[!writer]); j++)
-                    assert_false(share_memory(h, made, veer_node_out(h->g, both[!writer], j)));
-            }
-    }
+    for (int k = 0; k < overlap; k++) expect_apart(h, n, h->last[k]);
     h->overlaps += overlap;
     memmove(h->last + 1, h->last, sizeof h->last - sizeof *h->last);
     h->last[0] = n;
+}
+
+/* Any kernel of one strand runs beside any of the other. */
+static void expect_independent_strands(shadow_t *h, veer_region_t region) {
+    VEER_FOR_EACH_NODE(h->g, region, a) {
+        if (veer_node_strand(h->g, a) != 1 || h->s->is_view[a.i]) continue;
+        VEER_FOR_EACH_NODE(h->g, region, b) {
+            if (veer_node_strand(h->g, b) != 2 || h->s->is_view[b.i]) continue;
+            expect_apart(h, a, b);
+            h->pairs++;
+        }
+    }
 }
 
 static void follow(shadow_t *h, veer_region_t region);
@@ -283,6 +300,7 @@ static void follow_loop(shadow_t *h, veer_node_t n) {
 }
 
 static void follow(shadow_t *h, veer_region_t region) {
+    expect_independent_strands(h, region);
     VEER_FOR_EACH_NODE(h->g, region, n) {
         if (veer_node_op(h->g, n) == VEER_OP_LOOP) {
             follow_loop(h, n);
@@ -299,8 +317,8 @@ static void follow(shadow_t *h, veer_region_t region) {
     }
 }
 
-/* Returns how often a kernel need not wait for one before it. */
-static int check_storage(const veer_graph_t *g, veer_func_t f) {
+/* Adds how often a kernel need not wait for one before it, and the pairs of kernels in different strands. */
+static void check_storage(const veer_graph_t *g, veer_func_t f, int *overlaps, int *pairs) {
     veer_storage_t s;
     ok(veer_storage_init(&s, g, f, false, memory()));
     shadow_t h = {.g = g, .s = &s};
@@ -315,24 +333,25 @@ static int check_storage(const veer_graph_t *g, veer_func_t f) {
     free(h.written);
     veer_overlap_deinit(&h.overlap, memory());
     veer_storage_deinit(&s);
-    return h.overlaps;
+    *overlaps += h.overlaps, *pairs += h.pairs;
 }
 
 static void live_values_do_not_overlap(void **state) {
     (void)state;
-    int overlaps = 0;
-    for (uint64_t seed = 1; seed <= 150; seed++) {
+    static const char *const passes[] = {
+        "inline,gradient,dce", "inline,gradient,fold,cse,dce,sink-broadcast,hoist,dce,interleave",
+        "inline,gradient,fold,cse,dce,sink-broadcast,hoist,dce,interleave,strands{least_us=0}"};
+    int overlaps = 0, pairs = 0;
+    for (uint64_t seed = 1; seed <= 225; seed++) {
         veer_graph_t *g;
         veer_func_t f;
         ok(veer_graph_create(memory(), &g));
         ok(random_program(g, seed, &f));
-        ok(veer_run_passes(
-            g, f, seed % 2 ? "inline,gradient,dce" : "inline,gradient,fold,cse,dce,sink-broadcast,hoist,dce,interleave",
-            NULL));
-        overlaps += check_storage(g, f);
+        ok(veer_run_passes(g, f, passes[seed % 3], NULL));
+        check_storage(g, f, &overlaps, &pairs);
         veer_graph_destroy(g);
     }
-    assert_true(overlaps > 1000);
+    assert_true(overlaps > 1000 && pairs > 1000);
 }
 
 /* ---- failing allocations ---- */
@@ -346,7 +365,7 @@ static veer_status_t compile_with(failing_allocator_t *f, uint64_t seed) {
         .backend = "reference",
         .passes = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,"
                   "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,split-norm{min_bytes=0},"
-                  "fuse,dce,interleave"};
+                  "fuse,dce,interleave,strands{least_us=0}"};
     VEER_TRY(veer_graph_create(failing_allocator(f), &g));
     veer_status_t status = random_program(g, seed, &func);
     if (!status) status = veer_compile_func(g, func, &options, failing_allocator(f), &plan);

@@ -52,7 +52,9 @@ static void test_whoever_is_alone_does_everything(void **state) {
                 for (int64_t least = 1; least < 50; least += 7) {
                     memset(done, 0, sizeof done);
                     turn++;
-                    veer_share_t s = {turn, items, least, turn % 3 == 0};
+                    veer_share_t s = {turn, items, least, 0, team};
+                    if (turn % 3 == 0) s.first = (int)(turn / 3 % (uint64_t)team), s.owners = 1;
+                    if (turn % 3 == 1) s.first = team / 2, s.owners = team - team / 2;
                     assert_int_equal(take_all(&s, me, done), items);
                     assert_true(veer_board_is_done(&board, turn));
                     assert_false(veer_board_is_done(&board, turn + 1));
@@ -64,7 +66,7 @@ static void test_whoever_is_alone_does_everything(void **state) {
 static void test_an_owner_goes_forward(void **state) {
     (void)state;
     veer_board_init(&board, 2, parts);
-    veer_share_t s = {1, 64, 4, false};
+    veer_share_t s = {1, 64, 4, 0, 2};
     static const veer_range_t WANTED[] = {{32, 48, false, false},
                                           {48, 56, true, false},
                                           {56, 60, true, false},
@@ -84,6 +86,25 @@ static void test_an_owner_goes_forward(void **state) {
     assert_false(first.continues);
 }
 
+/* Who has no part takes what the owners have left, from behind; the owners' parts are those of a team of their own. */
+static void test_others_help(void **state) {
+    (void)state;
+    veer_board_init(&board, 4, parts);
+    veer_share_t s = {1, 64, 1, 1, 2};
+    veer_range_t r = {0};
+    assert_true(veer_board_take(&board, &s, 3, &r));
+    assert_int_equal(r.begin, 16); /* of thread 1, who has [0, 32) */
+    assert_int_equal(r.end, 32);
+    r = (veer_range_t){0};
+    assert_true(veer_board_take(&board, &s, 2, &r));
+    assert_int_equal(r.begin, 32);
+    assert_int_equal(r.end, 48);
+    r = (veer_range_t){0};
+    assert_true(veer_board_take(&board, &s, 1, &r));
+    assert_int_equal(r.begin, 0);
+    assert_int_equal(r.end, 8);
+}
+
 /* A thread that comes late, by a turn or by many, finds its part gone; turns wrap around. */
 static void test_turns_do_not_mix(void **state) {
     (void)state;
@@ -91,10 +112,10 @@ static void test_turns_do_not_mix(void **state) {
     uint64_t late = 1;
     veer_board_init(&board, 2, parts);
     for (uint64_t turn = 1; turn < TURNS; turn++) {
-        veer_share_t s = {turn, 5, 1, turn % 4 == 0};
+        veer_share_t s = {turn, 5, 1, 0, turn % 4 ? 2 : 1};
         assert_int_equal(take_all(&s, 0, NULL), 5);
         for (; turn % (VEER_BOARD_APART - 1) == 0 && late < turn; late++) {
-            veer_share_t old = {late, 5, 1, late % 4 == 0};
+            veer_share_t old = {late, 5, 1, 0, late % 4 ? 2 : 1};
             assert_int_equal(take_all(&old, 1, NULL), 0);
             assert_true(veer_board_is_done(&board, late));
         }
@@ -108,7 +129,7 @@ static void test_more_items_than_a_word_counts(void **state) {
         3 * ((int64_t)1 << 22), (int64_t)1 << 40,       ((int64_t)1 << 53) + 1, INT64_MAX};
     veer_board_init(&board, 2, parts);
     for (size_t i = 0; i < sizeof ITEMS / sizeof *ITEMS; i++) {
-        veer_share_t s = {i + 1, ITEMS[i], 1, false};
+        veer_share_t s = {i + 1, ITEMS[i], 1, 0, 2};
         assert_true(take_all(&s, 1, NULL) == ITEMS[i]);
         assert_true(take_all(&s, 0, NULL) == 0);
         assert_true(veer_board_is_done(&board, s.turn));
@@ -125,7 +146,8 @@ static void test_threads_at_once(void **state) {
         veer_board_init(&board, team, parts);
 #pragma omp parallel num_threads(team)
         for (uint64_t turn = 1; turn <= TURNS; turn++) {
-            veer_share_t s = {turn, (int64_t)(turn * 37 % MOST_ITEMS) + 1, 1, turn % 5 == 0};
+            veer_share_t s = {turn, (int64_t)(turn * 37 % MOST_ITEMS) + 1, 1, 0, turn % 5 ? team : 1};
+            if (turn % 5 == 2) s.first = 1, s.owners = team / 2;
             while (turn > APART && !veer_board_is_done(&board, turn - APART)) sched_yield();
             for (veer_range_t r = {0}; veer_board_take(&board, &s, omp_get_thread_num(), &r);) {
                 for (int64_t i = r.begin; i < r.end; i++) atomic_fetch_add(&done[turn][i], 1);
@@ -141,9 +163,10 @@ static void test_threads_at_once(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts_are_even_and_whole),      cmocka_unit_test(test_whoever_is_alone_does_everything),
-        cmocka_unit_test(test_an_owner_goes_forward),         cmocka_unit_test(test_turns_do_not_mix),
-        cmocka_unit_test(test_more_items_than_a_word_counts), cmocka_unit_test(test_threads_at_once),
+        cmocka_unit_test(test_parts_are_even_and_whole), cmocka_unit_test(test_whoever_is_alone_does_everything),
+        cmocka_unit_test(test_an_owner_goes_forward),    cmocka_unit_test(test_others_help),
+        cmocka_unit_test(test_turns_do_not_mix),         cmocka_unit_test(test_more_items_than_a_word_counts),
+        cmocka_unit_test(test_threads_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,6 +101,8 @@ typedef struct veer_call_desc_s {
     veer_stream_t stream;
     int overlap; /* so many calls right before this one it need not wait for: they neither write what it reads or
                   * writes, nor read what it writes */
+    int strand;  /* 0, or 1 or 2: calls of strand 1, added one after the other, and those of strand 2 right behind them
+                  * touch nothing that the other strand writes, so that threads may do one strand each */
     const char *const *origins; /* ONNX node names, copied */
     int origin_count;
 } veer_call_desc_t;
@@ -152,6 +154,7 @@ typedef struct veer_call_info_s {
     const char *name, *backend, *reason;
     veer_phase_t phase;
     int loop_level; /* 0 outside every loop */
+    int strand;     /* 0: none */
     int64_t work_items;
     double flops, bytes;
     int origin_count;
