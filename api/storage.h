@@ -17,7 +17,7 @@ typedef struct veer_storage_s {
     struct veer_storage_item_s *items; /* by value id */
     int64_t *positions;                /* by node id */
     int64_t position, strands_first, strands_last;
-    int strand; /* of the node that the walk is at */
+    int strand;              /* of the node that the walk is at */
     veer_region_t loops[16]; /* bodies of the open loops */
     int loop_count;
 } veer_storage_t;

@@ -11,13 +11,13 @@
  *
  *  1. For a node with operands p and q: what p needs and q does not, and the other way round. No node of the one set
  *     needs one of the other, for then q (p) would need it as well. Of all such pairs the one whose smaller set has
- * most to do is taken, in one region of the function. What both need comes first.
+ *     most to do is taken, in one region of the function. What both need comes first.
  *  2. What else needs nothing but strand 1 and what comes first belongs to it as well (a carried value that only the
  *     denoiser makes); likewise strand 2.
  *
  * Valid: any order in which definitions come before uses, and strands that take nothing of each other. Declines: less
- * than `least_us` to do in the shorter strand; regions with loops inside, or of more than 4096 nodes. Memory that would
- * have served one after the other is taken twice: see veer_fit_budget. */
+ * than `least_us`, or than `least_percent` of the region, to do in the shorter strand; regions with loops inside, or of
+ * more than 4096 nodes. Memory that would have served one after the other is taken twice: see veer_fit_budget. */
 #include "ir/flops.h"
 #include "passes/pass.h"
 
@@ -175,17 +175,23 @@ static veer_status_t arrange(veer_graph_t *g, veer_region_t region, const survey
 
 typedef struct search_s {
     veer_pass_ctx_t *ctx;
-    double least; /* nanoseconds */
-    int *at;      /* by node id: -1 */
-    double work;  /* of the best so far */
+    int *at;     /* by node id: -1 */
+    double work; /* of the best so far */
     veer_region_t region;
 } search_t;
+
+static double least_of(const survey_t *s, const veer_pass_ctx_t *ctx) {
+    double all = 0, least = 1e3 * (double)veer_pass_option(ctx, "least_us");
+    for (int i = 0; i < s->count; i++) all += s->work[i];
+    double part = all * (double)veer_pass_option(ctx, "least_percent") / 100;
+    return part > least ? part : least;
+}
 
 /* `arranges`: brings it into order; else notes it where it is the best so far. */
 static veer_status_t look_at(veer_graph_t *g, veer_region_t region, int count, search_t *s, bool arranges) {
     survey_t here;
     VEER_TRY(survey(g, region, count, s->at, &s->ctx->scratch, &here));
-    pair_t pair = best_pair(&here, s->least);
+    pair_t pair = best_pair(&here, least_of(&here, s->ctx));
     if (arranges) return arrange(g, region, &here, &pair, s->ctx);
     if (pair.work > s->work) s->work = pair.work, s->region = region;
     for (int i = 0; i < here.count; i++) s->at[here.nodes[i].i] = -1;
@@ -203,7 +209,7 @@ static veer_status_t search(veer_graph_t *g, veer_region_t region, search_t *s) 
 static veer_status_t run_strands(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx) {
     uint32_t limit = veer_graph_node_limit(g);
     int count;
-    search_t s = {.ctx = ctx, .least = 1e3 * (double)veer_pass_option(ctx, "least_us")};
+    search_t s = {.ctx = ctx};
     s.at = veer_arena_array(&ctx->scratch, limit, sizeof *s.at);
     if (!s.at) return veer_out_of_memory();
     for (uint32_t i = 0; i < limit; i++) s.at[i] = -1;
@@ -216,4 +222,5 @@ const veer_pass_def_t veer_pass_strands = {
     .name = "strands",
     .summary = "two models side by side, each for threads of its own",
     .run = run_strands,
-    .options = {{"least_us", 50, "what the shorter strand has to do at least, in microseconds of one core"}}};
+    .options = {{"least_us", 50, "what the shorter strand has to do at least, in microseconds of one core"},
+                {"least_percent", 5, "and of all that there is to do"}}};

@@ -340,7 +340,7 @@ static void live_values_do_not_overlap(void **state) {
     (void)state;
     static const char *const passes[] = {
         "inline,gradient,dce", "inline,gradient,fold,cse,dce,sink-broadcast,hoist,dce,interleave",
-        "inline,gradient,fold,cse,dce,sink-broadcast,hoist,dce,interleave,strands{least_us=0}"};
+        "inline,gradient,fold,cse,dce,sink-broadcast,hoist,dce,interleave,strands{least_us=0,least_percent=0}"};
     int overlaps = 0, pairs = 0;
     for (uint64_t seed = 1; seed <= 225; seed++) {
         veer_graph_t *g;
@@ -365,7 +365,7 @@ static veer_status_t compile_with(failing_allocator_t *f, uint64_t seed) {
         .backend = "reference",
         .passes = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,"
                   "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,split-norm{min_bytes=0},"
-                  "fuse,dce,interleave,strands{least_us=0}"};
+                  "fuse,dce,interleave,strands{least_us=0,least_percent=0}"};
     VEER_TRY(veer_graph_create(failing_allocator(f), &g));
     veer_status_t status = random_program(g, seed, &func);
     if (!status) status = veer_compile_func(g, func, &options, failing_allocator(f), &plan);

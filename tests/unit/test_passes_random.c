@@ -172,7 +172,7 @@ static veer_status_t near(const tensors_t *got, const tensors_t *want, const ten
 
 static const char OPTIMISED[] = "inline,gradient,fold,cse,dce,expand,sink-broadcast,fold,cse,dce,layout,fold,cse,dce,"
                                 "transpose-matmul,hoist,cse,dce,fuse-attention,fuse-contraction,"
-                                "split-norm{min_bytes=0},fuse,dce,interleave,strands{least_us=0}";
+                                "split-norm{min_bytes=0},fuse,dce,interleave,strands{least_us=0,least_percent=0}";
 
 /* Within 9/10 of `arena`. *out_met is false where that cannot be done. */
 static veer_status_t within_budget(uint64_t seed, const char *backend, const char *passes, int64_t arena,
