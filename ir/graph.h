@@ -138,7 +138,8 @@ VEER_MUST_USE veer_status_t veer_node_add_origins(veer_graph_t *g, veer_node_t t
 VEER_MUST_USE veer_status_t veer_node_add_origin(veer_graph_t *g, veer_node_t to, const char *name);
 
 /* 0, or 1 or 2: nodes of strand 1, one after the other, and those of strand 2, right behind them, need nothing of each
- * other and may run at the same time. A matter of schedule, which pass strands decides on last of all. */
+ * other and may run at the same time. A matter of schedule, which pass strands decides on last of all:
+ * the manager takes them away before any pass. */
 int veer_node_strand(const veer_graph_t *g, veer_node_t node);
 void veer_node_set_strand(veer_graph_t *g, veer_node_t node, int strand);
 /* None for all nodes of a region, and of those inside. */

@@ -235,6 +235,7 @@ static veer_status_t write_repro(const veer_pipeline_t *p, int from, const char 
 static veer_status_t run_func(stage_t *s, veer_graph_t *g, veer_func_t func, const veer_pipeline_options_t *o,
                               veer_pass_ctx_t *ctx) {
     veer_arena_init(&ctx->scratch, veer_graph_allocator(g));
+    veer_region_clear_strands(g, veer_func_body(g, func)); /* they hold for the order and the nodes of before */
     veer_status_t status = s->def->run(g, func, ctx);
     veer_arena_deinit(&ctx->scratch);
     if (!status && veer_graph_out_of_memory(g)) status = veer_out_of_memory();

@@ -173,7 +173,6 @@ static veer_status_t run(veer_graph_t *g, veer_func_t func, veer_pass_ctx_t *ctx
     int64_t budget = veer_pass_option(ctx, "budget");
     if (!budget || !target || !target->residency) return veer_ok();
     veer_recompute_t s = {.g = g, .func = func, .ctx = ctx, .target = target, .a = veer_graph_allocator(g)};
-    veer_region_clear_strands(g, veer_func_body(g, func)); /* what is computed again is in none */
     veer_status_t status = fit(&s, budget);
     veer_recompute_forget(&s);
     return status;

@@ -213,7 +213,6 @@ static veer_status_t run_strands(veer_graph_t *g, veer_func_t func, veer_pass_ct
     s.at = veer_arena_array(&ctx->scratch, limit, sizeof *s.at);
     if (!s.at) return veer_out_of_memory();
     for (uint32_t i = 0; i < limit; i++) s.at[i] = -1;
-    veer_region_clear_strands(g, veer_func_body(g, func));
     VEER_TRY(search(g, veer_func_body(g, func), &s));
     return s.work > 0 && is_simple(g, s.region, &count) ? look_at(g, s.region, count, &s, true) : veer_ok();
 }
