@@ -36,6 +36,12 @@ static int mix(const veer_kernel_args_t *args) {
     return VEER_KERNEL_OK;
 }
 
+/* So late that other threads have come to their calls meanwhile. */
+static int mix_late(const veer_kernel_args_t *args) {
+    for (int i = 0; i < 50; i++) sched_yield();
+    return mix(args);
+}
+
 /* One item: y[0] from all of x, the rest as it is. */
 static int fold(const veer_kernel_args_t *args) {
     const uint64_t *x = args->buf[0];
@@ -233,13 +239,13 @@ static void test_unbound(void **state) {
 
 enum { LONG = 40, SHORT = 9 };
 
-/* mix into the next of three slots, LONG or SHORT times. */
-static void add_strand(veer_plan_t *plan, int strand, int calls, int slot) {
+/* `fn`, a kind of mix, into the next of three slots, LONG or SHORT times. */
+static void add_strand(veer_plan_t *plan, int strand, int calls, int slot, veer_kernel_fn fn) {
     for (int i = 0; i < calls; i++) {
         veer_buf_t bufs[] = {in_arena(slot + i % 3), in_arena(slot + (i + 1) % 3)};
         ok(veer_plan_add_call(plan, &(veer_call_desc_t){.name = "mix",
                                                         .backend = "test",
-                                                        .fn = i % 4 == 3 ? fold : mix,
+                                                        .fn = i % 4 == 3 ? fold : fn,
                                                         .bufs = bufs,
                                                         .buf_count = 2,
                                                         .work_items = i % 4 == 3 ? 1 : ITEMS,
@@ -257,8 +263,8 @@ static veer_plan_t *new_strands_plan(int first, int second) {
     ok(veer_plan_begin_loop(plan, TRIP, in_arena(1), true));
     add(plan, "b", mix, ITEMS, (veer_buf_t[]){in_arena(0), in_arena(2)}, 2, NULL);
     add(plan, "c", fold, 1, (veer_buf_t[]){in_arena(0), in_arena(5)}, 2, NULL);
-    add_strand(plan, 1, first, 2);
-    add_strand(plan, 2, second, 5);
+    add_strand(plan, 1, first, 2, mix);
+    add_strand(plan, 2, second, 5, mix);
     add(plan, "b", mix, ITEMS, (veer_buf_t[]){in_arena(2 + first % 3), in_arena(8)}, 2, NULL);
     add(plan, "c", mix, ITEMS, (veer_buf_t[]){in_arena(5 + second % 3), in_arena(9)}, 2, NULL);
     add(plan, "sum", sum, ITEMS, (veer_buf_t[]){in_arena(8), in_arena(9), in_arena(0)}, 3, NULL);
@@ -291,14 +297,95 @@ static void test_strands(void **state) {
     }
 }
 
+/* Which stretch of strands a call is of is told by its place: a second one may take what the first one made, a call
+ * behind a loop is not of the loop's, and a strand of the loop outside is not of the loop inside. */
+static veer_plan_t *new_neighbours_plan(void) {
+    veer_plan_t *plan = new_plan();
+    veer_plan_set_arena_bytes(plan, 10 * 1024);
+    for (int slot = 0; slot < 6; slot++)
+        add(plan, "first", mix, ITEMS, (veer_buf_t[]){{.kind = VEER_BUF_INPUT}, in_arena(slot)}, 2, NULL);
+    ok(veer_plan_begin_loop(plan, TRIP / 20, in_arena(6), true));
+    ok(veer_plan_begin_loop(plan, 3, in_arena(7), false));
+    add_strand(plan, 1, SHORT, 0, mix_late);
+    add_strand(plan, 2, SHORT, 3, mix_late);
+    add(plan, "sum", sum, ITEMS, (veer_buf_t[]){in_arena(0), in_arena(3), in_arena(8)}, 3, NULL);
+    add(plan, "b", mix, ITEMS, (veer_buf_t[]){in_arena(8), in_arena(0)}, 2, NULL);
+    add_strand(plan, 1, SHORT, 3, mix_late);
+    add_strand(plan, 2, SHORT, 0, mix_late);
+    add_strand(plan, 1, SHORT, 0, mix_late);
+    add_strand(plan, 2, SHORT, 3, mix_late);
+    ok(veer_plan_end_loop(plan));
+    add_strand(plan, 2, SHORT, 0, mix_late);
+    ok(veer_plan_end_loop(plan));
+    add(plan, "sum", sum, ITEMS, (veer_buf_t[]){in_arena(0), in_arena(3), {.kind = VEER_BUF_OUTPUT}}, 3, NULL);
+    return plan;
+}
+
+static void test_strands_next_to_each_other(void **state) {
+    (void)state;
+    uint64_t x[COUNT], y[COUNT], want[COUNT];
+    for (int i = 0; i < COUNT; i++) x[i] = (uint64_t)i * 0x9e3779b97f4a7c15u;
+    veer_plan_t *plan = new_neighbours_plan();
+    veer_exec_t *exec;
+    ok(veer_exec_create(plan, &exec));
+    veer_exec_bind_input(exec, 0, x);
+    veer_exec_bind_output(exec, 0, want);
+    ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 1}));
+    veer_exec_bind_output(exec, 0, y);
+    for (int threads = 2; threads <= 5; threads++) {
+        memset(y, 0, sizeof y);
+        ok(veer_exec_run(exec, &(veer_run_options_t){.threads = threads}));
+        assert_memory_equal(y, want, sizeof y);
+    }
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+}
+
 static atomic_int met[2]; /* threads in a call of each strand */
 
-/* Waits until a thread is in the other strand. */
+/* Waits until a thread is in the other strand; with calls one after the other none ever is. */
 static int meet_other(const veer_kernel_args_t *args) {
+    enum { PATIENCE = 10000000 };
     int strand = *(const int *)args->params;
     atomic_fetch_add(&met[strand], 1);
-    while (!atomic_load(&met[!strand])) sched_yield();
+    for (int i = 0; i < PATIENCE; i++) {
+        if (atomic_load(&met[!strand])) return VEER_KERNEL_OK;
+        sched_yield();
+    }
+    return VEER_KERNEL_LIBRARY;
+}
+
+static atomic_int in_strand, at_once; /* calls under way; 1 where there was another one */
+
+static int note_company(const veer_kernel_args_t *args) {
+    (void)args;
+    if (atomic_fetch_add(&in_strand, 1)) atomic_store(&at_once, 1);
+    for (int i = 0; i < 100; i++) sched_yield();
+    atomic_fetch_sub(&in_strand, 1);
     return VEER_KERNEL_OK;
+}
+
+/* Times of calls are of calls that run alone: each has one. */
+static void test_timed_strands_do_not(void **state) {
+    (void)state;
+    enum { CALLS = 10 };
+    uint64_t x[COUNT] = {0}, y[COUNT];
+    double seconds[CALLS] = {0};
+    veer_plan_t *plan = new_plan();
+    veer_exec_t *exec;
+    for (int i = 0; i < CALLS; i++)
+        ok(veer_plan_add_call(
+            plan,
+            &(veer_call_desc_t){
+                .name = "note", .backend = "test", .fn = note_company, .work_items = 1, .strand = 1 + 2 * i / CALLS}));
+    ok(veer_exec_create(plan, &exec));
+    veer_exec_bind_input(exec, 0, x);
+    veer_exec_bind_output(exec, 0, y);
+    ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 2, .call_seconds = seconds}));
+    assert_false(atomic_load(&at_once));
+    for (int i = 0; i < CALLS; i++) assert_true(seconds[i] > 0);
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
 }
 
 static void test_strands_run_at_once(void **state) {
@@ -457,7 +544,9 @@ int main(void) {
                                        cmocka_unit_test(test_interruption),
                                        cmocka_unit_test(test_unbound),
                                        cmocka_unit_test(test_strands),
+                                       cmocka_unit_test(test_strands_next_to_each_other),
                                        cmocka_unit_test(test_strands_run_at_once),
+                                       cmocka_unit_test(test_timed_strands_do_not),
                                        cmocka_unit_test(test_failures_in_strands),
                                        cmocka_unit_test(test_streams),
                                        cmocka_unit_test(test_barrier)};

@@ -181,9 +181,59 @@ static void gradients_in_half_the_memory(void **state) {
     check_gradient(VEER_EXAMPLES "/digits/classifier/model.onnx", "reference");
 }
 
+/* ---- budgets and strands ---- */
+
+static veer_sampling_t *guided_digits(int64_t budget) {
+    static const char *const given[][2] = {{"class", "3"}, {"num-samples", "4"}, {"steps", "2"}, {"tune", "off"}};
+    veer_settings_t *s;
+    veer_sampling_t *sampling;
+    char text[32];
+    require_ok(veer_settings_create(veer_allocator_system(), &s));
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        require_ok(veer_settings_set(s, given[i][0], given[i][1]));
+    snprintf(text, sizeof text, "%lld", (long long)budget);
+    if (budget) require_ok(veer_settings_set(s, "memory-budget", text));
+    require_ok(veer_sampling_create(VEER_EXAMPLES "/digits", s, NULL, &sampling));
+    veer_settings_destroy(s);
+    return sampling;
+}
+
+static int in_strands(const veer_plan_t *plan) {
+    int count = 0;
+    for (int i = 0; i < veer_plan_call_count(plan); i++) count += veer_plan_call(plan, i).strand > 0;
+    return count;
+}
+
+/* Strands take memory: a budget gives them up before it computes anything again. */
+static void strands_where_they_fit(void **state) {
+    (void)state;
+    veer_samples_t want, got;
+    veer_sampling_t *free = guided_digits(0);
+    int64_t arena = (int64_t)veer_plan_arena_bytes(veer_sampling_plan(free));
+    int without = 0;
+    require_ok(veer_sampling_run(free, &(veer_run_options_t){.threads = 2}, &want));
+    for (int tenths = 10; tenths >= 5; tenths--) {
+        veer_sampling_t *less = guided_digits(arena * tenths / 10);
+        const veer_plan_t *plan = veer_sampling_plan(less);
+        bool again = veer_plan_budget(plan)->computed_again > 0;
+        printf("%d tenths: %zu bytes, %d calls in strands, %lld kernels again\n", tenths, veer_plan_arena_bytes(plan),
+               in_strands(plan), (long long)veer_plan_budget(plan)->computed_again);
+        assert_true((int64_t)veer_plan_arena_bytes(plan) <= arena * tenths / 10);
+        if (tenths == 10) assert_true(in_strands(plan) > 0 && !again);
+        without += !in_strands(plan) && !again;
+        require_ok(veer_sampling_run(less, &(veer_run_options_t){.threads = 2}, &got));
+        assert_memory_equal(got.x_0.data, want.x_0.data, veer_type_bytes(&want.x_0.type));
+        veer_samples_deinit(&got);
+        veer_sampling_destroy(less);
+    }
+    assert_true(without > 0);
+    veer_samples_deinit(&want);
+    veer_sampling_destroy(free);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(chains), cmocka_unit_test(dear_nodes_stay),
-                                       cmocka_unit_test(bytes_are_parsed),
-                                       cmocka_unit_test(gradients_in_half_the_memory)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(chains), cmocka_unit_test(dear_nodes_stay), cmocka_unit_test(bytes_are_parsed),
+        cmocka_unit_test(gradients_in_half_the_memory), cmocka_unit_test(strands_where_they_fit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
