@@ -211,6 +211,7 @@ static void strands_where_they_fit(void **state) {
     veer_sampling_t *free = guided_digits(0);
     int64_t arena = (int64_t)veer_plan_arena_bytes(veer_sampling_plan(free));
     int without = 0;
+    assert_true(in_strands(veer_sampling_plan(free)) > 0);
     require_ok(veer_sampling_run(free, &(veer_run_options_t){.threads = 2}, &want));
     for (int tenths = 10; tenths >= 5; tenths--) {
         veer_sampling_t *less = guided_digits(arena * tenths / 10);

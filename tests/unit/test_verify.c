@@ -231,6 +231,8 @@ static void names_and_order_do_not_matter(void **state) {
 static void differences_are_found(void **state) {
     (void)state;
     const char *base = "graph @f(%x: f32[2], %y: f32[2]) { %a = exp %x %b = sub %a, %y return %b }";
+    check_equal(base, "graph @f(%x: f32[2], %y: f32[2]) { %a = exp %x strand 1 %b = sub %a, %y return %b }",
+                "other strands");
     check_equal(base, "graph @g(%x: f32[2], %y: f32[2]) { %a = exp %x %b = sub %a, %y return %b }", "called @g");
     check_equal(base, "graph @f(%x: f32[2], %y: f32[2]) { %a = exp %y %b = sub %a, %y return %b }",
                 "different operands");
