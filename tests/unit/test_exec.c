@@ -168,14 +168,31 @@ static void test_any_threads(void **state) {
     veer_plan_destroy(plan);
 }
 
+/* Kernel 'wrong' tells, whatever fails as well; y[0], where what is before it counts, is one more after each run. The
+ * plan is destroyed. */
+static void expect_wrong_tells(veer_plan_t *plan) {
+    uint64_t x[COUNT] = {0}, y[COUNT] = {0};
+    veer_exec_t *exec;
+    ok(veer_exec_create(plan, &exec));
+    veer_exec_bind_input(exec, 0, x);
+    veer_exec_bind_output(exec, 0, y);
+    for (int threads = 1; threads <= 8; threads++) {
+        veer_status_t status = veer_exec_run(exec, &(veer_run_options_t){.threads = threads});
+        assert_int_equal(veer_status_code(status), VEER_ERR_FAILED);
+        assert_non_null(strstr(veer_status_message(status, 0), "kernel 'wrong': an index is out of range"));
+        veer_status_free(status);
+        assert_int_equal(y[0], threads);
+    }
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+}
+
 /* What comes behind a failure is not run, whichever thread it happened on, and the next run is a fresh one. */
 static void test_failure(void **state) {
     (void)state;
     static const int64_t first = 0, last = ITEMS - 1;
     for (int i = 0; i < 2; i++) {
-        uint64_t x[COUNT] = {0}, y[COUNT] = {0};
         veer_plan_t *plan = new_plan();
-        veer_exec_t *exec;
         veer_buf_t counter = {.kind = VEER_BUF_OUTPUT};
         ok(veer_plan_begin_loop(plan, 5, in_arena(3), true));
         add(plan, "before", count_calls, 1, &counter, 1, NULL);
@@ -183,18 +200,7 @@ static void test_failure(void **state) {
         add(plan, "later", fail_at, ITEMS, NULL, 0, i ? &first : &last);
         add(plan, "after", count_calls, 1, &counter, 1, NULL);
         ok(veer_plan_end_loop(plan));
-        ok(veer_exec_create(plan, &exec));
-        veer_exec_bind_input(exec, 0, x);
-        veer_exec_bind_output(exec, 0, y);
-        for (int threads = 1; threads <= 4; threads++) {
-            veer_status_t status = veer_exec_run(exec, &(veer_run_options_t){.threads = threads});
-            assert_int_equal(veer_status_code(status), VEER_ERR_FAILED);
-            assert_non_null(strstr(veer_status_message(status, 0), "kernel 'wrong': an index is out of range"));
-            veer_status_free(status);
-            assert_int_equal(y[0], threads);
-        }
-        veer_exec_destroy(exec);
-        veer_plan_destroy(plan);
+        expect_wrong_tells(plan);
     }
 }
 
@@ -273,28 +279,30 @@ static veer_plan_t *new_strands_plan(int first, int second) {
     return plan;
 }
 
-/* One thread does the calls in their order. */
+/* As one thread gives, who does the calls in their order. The plan is destroyed. */
+static void expect_the_same_for_all(veer_plan_t *plan) {
+    uint64_t x[COUNT], y[COUNT], want[COUNT];
+    veer_exec_t *exec;
+    for (int i = 0; i < COUNT; i++) x[i] = (uint64_t)i * 0x9e3779b97f4a7c15u;
+    ok(veer_exec_create(plan, &exec));
+    veer_exec_bind_input(exec, 0, x);
+    veer_exec_bind_output(exec, 0, want);
+    ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 1}));
+    veer_exec_bind_output(exec, 0, y);
+    for (int i = 0; i < 6; i++) {
+        memset(y, 0, sizeof y);
+        ok(veer_exec_run(exec, &(veer_run_options_t){.threads = (int[]){1, 2, 3, 8, 5, 2}[i]}));
+        assert_memory_equal(y, want, sizeof y);
+    }
+    veer_exec_destroy(exec);
+    veer_plan_destroy(plan);
+}
+
 static void test_strands(void **state) {
     (void)state;
     static const int lengths[][2] = {{LONG, SHORT}, {SHORT, LONG}, {1, 1}, {0, SHORT}, {LONG, 0}};
-    uint64_t x[COUNT], y[COUNT], want[COUNT];
-    for (int i = 0; i < COUNT; i++) x[i] = (uint64_t)i * 0x9e3779b97f4a7c15u;
-    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
-        veer_plan_t *plan = new_strands_plan(lengths[k][0], lengths[k][1]);
-        veer_exec_t *exec;
-        ok(veer_exec_create(plan, &exec));
-        veer_exec_bind_input(exec, 0, x);
-        veer_exec_bind_output(exec, 0, want);
-        ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 1}));
-        veer_exec_bind_output(exec, 0, y);
-        for (int i = 0; i < 6; i++) {
-            memset(y, 0, sizeof y);
-            ok(veer_exec_run(exec, &(veer_run_options_t){.threads = (int[]){1, 2, 3, 8, 5, 2}[i]}));
-            assert_memory_equal(y, want, sizeof y);
-        }
-        veer_exec_destroy(exec);
-        veer_plan_destroy(plan);
-    }
+    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
+        expect_the_same_for_all(new_strands_plan(lengths[k][0], lengths[k][1]));
 }
 
 /* Which stretch of strands a call is of is told by its place: a second one may take what the first one made, a call
@@ -323,22 +331,7 @@ static veer_plan_t *new_neighbours_plan(void) {
 
 static void test_strands_next_to_each_other(void **state) {
     (void)state;
-    uint64_t x[COUNT], y[COUNT], want[COUNT];
-    for (int i = 0; i < COUNT; i++) x[i] = (uint64_t)i * 0x9e3779b97f4a7c15u;
-    veer_plan_t *plan = new_neighbours_plan();
-    veer_exec_t *exec;
-    ok(veer_exec_create(plan, &exec));
-    veer_exec_bind_input(exec, 0, x);
-    veer_exec_bind_output(exec, 0, want);
-    ok(veer_exec_run(exec, &(veer_run_options_t){.threads = 1}));
-    veer_exec_bind_output(exec, 0, y);
-    for (int threads = 2; threads <= 5; threads++) {
-        memset(y, 0, sizeof y);
-        ok(veer_exec_run(exec, &(veer_run_options_t){.threads = threads}));
-        assert_memory_equal(y, want, sizeof y);
-    }
-    veer_exec_destroy(exec);
-    veer_plan_destroy(plan);
+    expect_the_same_for_all(new_neighbours_plan());
 }
 
 static atomic_int met[2]; /* threads in a call of each strand */
@@ -415,9 +408,7 @@ static void test_strands_run_at_once(void **state) {
 static void test_failures_in_strands(void **state) {
     (void)state;
     static const int64_t at = ITEMS / 2;
-    uint64_t x[COUNT] = {0}, y[COUNT] = {0};
     veer_plan_t *plan = new_plan();
-    veer_exec_t *exec;
     veer_buf_t counter = {.kind = VEER_BUF_OUTPUT};
     veer_call_desc_t call = {.backend = "test", .bufs = &counter, .buf_count = 1};
     ok(veer_plan_begin_loop(plan, 5, in_arena(3), true));
@@ -431,18 +422,7 @@ static void test_failures_in_strands(void **state) {
         ok(veer_plan_add_call(plan, &call));
     }
     ok(veer_plan_end_loop(plan));
-    ok(veer_exec_create(plan, &exec));
-    veer_exec_bind_input(exec, 0, x);
-    veer_exec_bind_output(exec, 0, y);
-    for (int threads = 1; threads <= 8; threads++) {
-        veer_status_t status = veer_exec_run(exec, &(veer_run_options_t){.threads = threads});
-        assert_int_equal(veer_status_code(status), VEER_ERR_FAILED);
-        assert_non_null(strstr(veer_status_message(status, 0), "kernel 'wrong': an index is out of range"));
-        veer_status_free(status);
-        assert_int_equal(y[0], threads);
-    }
-    veer_exec_destroy(exec);
-    veer_plan_destroy(plan);
+    expect_wrong_tells(plan);
 }
 
 /* ---- streams ---- */
