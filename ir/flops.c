@@ -57,3 +57,12 @@ double veer_flops(const veer_graph_t *g, veer_region_t region) {
     VEER_FOR_EACH_NODE(g, region, node) sum += veer_node_flops(g, node);
     return sum;
 }
+
+double veer_node_bytes(const veer_graph_t *g, veer_node_t node) {
+    double sum = 0;
+    for (int i = 0; i < veer_node_in_count(g, node); i++)
+        if (veer_node_in(g, node, i).i) sum += (double)veer_type_bytes(in_type(g, node, i));
+    for (int i = 0; i < veer_node_out_count(g, node); i++)
+        sum += (double)veer_type_bytes(veer_value_type(g, veer_node_out(g, node, i)));
+    return sum;
+}

@@ -159,6 +159,10 @@ veer_op_t veer_op_from_name(const char *name, size_t length);
 static inline bool veer_op_has(veer_op_t op, unsigned traits) {
     return (veer_op_def(op)->traits & traits) == traits;
 }
+/* Its result may look into its operand's memory when the program runs, at no cost. */
+static inline bool veer_op_may_be_view(veer_op_t op) {
+    return op == VEER_OP_RESHAPE || op == VEER_OP_SLICE || op == VEER_OP_STEP_SLICE;
+}
 /* Index of an attribute in the definition, -1 where the op has none of that name. */
 int veer_op_attr_index(veer_op_t op, const char *name);
 

@@ -31,10 +31,9 @@ typedef struct interleave_s {
     veer_node_t end;
 } interleave_t;
 
-/* May be a view at run time. */
 static bool is_light(const interleave_t *l, veer_node_t n) {
     veer_op_t op = veer_node_op(l->g, n);
-    return op == VEER_OP_RESHAPE || op == VEER_OP_SLICE || op == VEER_OP_STEP_SLICE || op == VEER_OP_CONST;
+    return veer_op_may_be_view(op) || op == VEER_OP_CONST;
 }
 
 static void add_ready(interleave_t *l, int item) {

@@ -42,13 +42,7 @@ static bool can_copy(const veer_recompute_t *s, veer_node_t n) {
 
 /* In flops; a move of memory counts as the flops of its time. */
 static double cost_of(const veer_recompute_t *s, veer_node_t n) {
-    double bytes = 0;
-    for (int i = 0; i < veer_node_in_count(s->g, n); i++)
-        if (veer_node_in(s->g, n, i).i)
-            bytes += (double)veer_type_bytes(veer_value_type(s->g, veer_node_in(s->g, n, i)));
-    for (int i = 0; i < veer_node_out_count(s->g, n); i++)
-        bytes += (double)veer_type_bytes(veer_value_type(s->g, veer_node_out(s->g, n, i)));
-    return veer_node_flops(s->g, n) + FLOPS_PER_BYTE * bytes;
+    return veer_node_flops(s->g, n) + FLOPS_PER_BYTE * veer_node_bytes(s->g, n);
 }
 
 /* A result of a node around the peak: its last use up to there (or its making) and its first one behind. */

@@ -49,16 +49,20 @@ static const uint64_t *needs_of(const survey_t *s, int i) {
     return s->needs + (ptrdiff_t)i * s->row;
 }
 
-/* 150 operations and 6 bytes a nanosecond: what kernels reach on one core. What may be a view costs nothing. */
+/* What `p` needs and `q` does not; -1: who needs nothing. */
+static double apart(const survey_t *s, int p, int q) {
+    double work = 0;
+    for (int w = 0; w < s->row; w++)
+        for (uint64_t set = needs_of(s, p)[w] & (q < 0 ? ~(uint64_t)0 : ~needs_of(s, q)[w]); set; set &= set - 1)
+            work += s->work[64 * w + __builtin_ctzll(set)];
+    return work;
+}
+
+/* 150 operations and 6 bytes a nanosecond: what kernels reach on one core. */
 static double work_of(const veer_graph_t *g, veer_node_t n) {
     veer_op_t op = veer_node_op(g, n);
-    if (op == VEER_OP_RESHAPE || op == VEER_OP_SLICE || op == VEER_OP_STEP_SLICE || op == VEER_OP_CONST) return 0;
-    double bytes = 0;
-    for (int i = 0; i < veer_node_in_count(g, n); i++)
-        if (veer_node_in(g, n, i).i) bytes += (double)veer_type_bytes(veer_value_type(g, veer_node_in(g, n, i)));
-    for (int i = 0; i < veer_node_out_count(g, n); i++)
-        bytes += (double)veer_type_bytes(veer_value_type(g, veer_node_out(g, n, i)));
-    return veer_node_flops(g, n) / 150 + bytes / 6;
+    if (veer_op_may_be_view(op) || op == VEER_OP_CONST || veer_op_has(op, VEER_TERMINATOR)) return 0;
+    return veer_node_flops(g, n) / 150 + veer_node_bytes(g, n) / 6;
 }
 
 static int def_at(const survey_t *s, veer_node_t n, int operand) {
@@ -88,24 +92,15 @@ static veer_status_t survey(const veer_graph_t *g, veer_region_t region, int cou
         int me = out->count++;
         uint64_t *needs = out->needs + (ptrdiff_t)me * out->row;
         out->nodes[me] = n, out->at[n.i] = me;
-        out->work[me] = veer_op_has(veer_node_op(g, n), VEER_TERMINATOR) ? 0 : work_of(g, n);
+        out->work[me] = work_of(g, n);
         needs[me / 64] |= (uint64_t)1 << me % 64;
         for (int i = 0; i < veer_node_in_count(g, n); i++) {
             int def = def_at(out, n, i);
             for (int k = 0; def >= 0 && k < out->row; k++) needs[k] |= needs_of(out, def)[k];
         }
-        for (int i = 0; i <= me; i++) out->behind[me] += has(needs, i) ? out->work[i] : 0;
+        out->behind[me] = apart(out, me, -1);
     }
     return veer_ok();
-}
-
-/* What `p` needs and `q` does not. */
-static double apart(const survey_t *s, int p, int q) {
-    double work = 0;
-    for (int w = 0; w < s->row; w++)
-        for (uint64_t set = needs_of(s, p)[w] & ~needs_of(s, q)[w]; set; set &= set - 1)
-            work += s->work[64 * w + __builtin_ctzll(set)];
-    return work;
 }
 
 static void try_pair(const survey_t *s, double least, int p, int q, pair_t *best) {
@@ -176,7 +171,7 @@ static veer_status_t arrange(veer_graph_t *g, veer_region_t region, const survey
 typedef struct search_s {
     veer_pass_ctx_t *ctx;
     int *at;     /* by node id: -1 */
-    double work; /* of the best so far */
+    pair_t best; /* so far */
     veer_region_t region;
 } search_t;
 
@@ -187,20 +182,18 @@ static double least_of(const survey_t *s, const veer_pass_ctx_t *ctx) {
     return part > least ? part : least;
 }
 
-/* `arranges`: brings it into order; else notes it where it is the best so far. */
-static veer_status_t look_at(veer_graph_t *g, veer_region_t region, int count, search_t *s, bool arranges) {
+static veer_status_t look_at(const veer_graph_t *g, veer_region_t region, int count, search_t *s) {
     survey_t here;
     VEER_TRY(survey(g, region, count, s->at, &s->ctx->scratch, &here));
     pair_t pair = best_pair(&here, least_of(&here, s->ctx));
-    if (arranges) return arrange(g, region, &here, &pair, s->ctx);
-    if (pair.work > s->work) s->work = pair.work, s->region = region;
+    if (pair.work > s->best.work) s->best = pair, s->region = region;
     for (int i = 0; i < here.count; i++) s->at[here.nodes[i].i] = -1;
     return veer_ok();
 }
 
-static veer_status_t search(veer_graph_t *g, veer_region_t region, search_t *s) {
+static veer_status_t search(const veer_graph_t *g, veer_region_t region, search_t *s) {
     int count;
-    if (is_simple(g, region, &count)) return look_at(g, region, count, s, false);
+    if (is_simple(g, region, &count)) return look_at(g, region, count, s);
     VEER_FOR_EACH_NODE(g, region, n)
     if (veer_node_op(g, n) == VEER_OP_LOOP) VEER_TRY(search(g, veer_node_body(g, n), s));
     return veer_ok();
@@ -214,7 +207,10 @@ static veer_status_t run_strands(veer_graph_t *g, veer_func_t func, veer_pass_ct
     if (!s.at) return veer_out_of_memory();
     for (uint32_t i = 0; i < limit; i++) s.at[i] = -1;
     VEER_TRY(search(g, veer_func_body(g, func), &s));
-    return s.work > 0 && is_simple(g, s.region, &count) ? look_at(g, s.region, count, &s, true) : veer_ok();
+    if (!(s.best.work > 0) || !is_simple(g, s.region, &count)) return veer_ok();
+    survey_t here;
+    VEER_TRY(survey(g, s.region, count, s.at, &ctx->scratch, &here));
+    return arrange(g, s.region, &here, &s.best, ctx);
 }
 
 const veer_pass_def_t veer_pass_strands = {
