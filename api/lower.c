@@ -36,7 +36,6 @@ typedef struct lower_s {
     veer_tuning_t *tuning;
     veer_choice_t *choices; /* by node id */
     bool main_loop_seen;
-    int strand; /* of the last call */
 } lower_t;
 
 /* ---- legal loops ---- */
@@ -46,7 +45,7 @@ static veer_value_t looks_into(const veer_graph_t *g, veer_value_t v) {
     for (;;) {
         veer_node_t def = veer_value_def(g, v);
         veer_op_t op = def.i ? veer_node_op(g, def) : VEER_OP_NONE;
-        if (op != VEER_OP_RESHAPE && op != VEER_OP_SLICE && op != VEER_OP_STEP_SLICE) return v;
+        if (!veer_op_may_be_view(op)) return v;
         v = veer_node_in(g, def, 0);
     }
 }
@@ -152,8 +151,6 @@ static veer_status_t add_kernel(lower_t *l, veer_node_t n, bool in_loop) {
     desc.origin_count = origins;
     desc.fn = veer_choice_function(&l->makers, c);
     desc.strand = veer_node_strand(g, n);
-    if (desc.strand != l->strand) veer_overlap_reset(&l->overlap);
-    l->strand = desc.strand;
     VEER_TRY(veer_overlap_add(&l->overlap, &l->storage, n, &desc.overlap));
     return veer_plan_add_call(l->plan, &desc);
 }

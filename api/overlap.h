@@ -1,5 +1,6 @@
 /* Which of the calls right before it a call need not wait for: those that do not write what it touches, nor read what
- * it writes. Buffers in the arena take each other's place, so what counts is memory, not values. */
+ * it writes. Buffers in the arena take each other's place, so what counts is memory, not values. Calls of the other
+ * strand count like any: they touch nothing of its. */
 #ifndef VEER_API_OVERLAP_H
 #define VEER_API_OVERLAP_H
 
