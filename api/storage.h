@@ -27,8 +27,7 @@ typedef struct veer_storage_s {
  *
  * Plans the storage of a function whose calls and grads have been expanded. `compact`: memory is given away at once,
  * not some calls later, which fewer calls can then overlap. Nothing in one strand (veer_node_strand) lies where the
- * other one has something. `out` is the caller's; deinit releases it, also after a
- * failure. */
+ * other one has something. `out` is the caller's; deinit releases it, also after a failure. */
 VEER_MUST_USE veer_status_t veer_storage_init(veer_storage_t *out, const veer_graph_t *g, veer_func_t func,
                                               bool compact, veer_allocator_t allocator);
 void veer_storage_deinit(veer_storage_t *s);

@@ -5,6 +5,12 @@
 #include "ir/base/arena.h"
 #include "runtime/plan.h"
 
+/* Two strands: calls [first, middle) and [middle, end). */
+typedef struct veer_strands_s {
+    int first, middle, end;
+    double nanoseconds[2]; /* of one core, roughly */
+} veer_strands_t;
+
 typedef struct veer_call_s {
     veer_call_info_t info;
     veer_kernel_fn fn;
@@ -14,18 +20,12 @@ typedef struct veer_call_s {
     size_t scratch_bytes;
     veer_stream_t stream;
     int overlap;
-    struct veer_strands_s *strands; /* that it belongs to; NULL: none */
+    veer_strands_t *strands; /* that it belongs to; NULL: none */
     size_t copy_bytes;
     int64_t trip;
     bool main_loop;
     int body_end; /* loops: the first call behind the body */
 } veer_call_t;
-
-/* Two strands: calls [first, middle) and [middle, end). */
-typedef struct veer_strands_s {
-    int first, middle, end;
-    double nanoseconds[2]; /* of one core, roughly */
-} veer_strands_t;
 
 /* Rough rates of one core: 10 operations and 6 bytes a nanosecond. */
 static inline double veer_call_nanoseconds(const veer_call_t *call) {
