@@ -379,25 +379,27 @@ static void large_scores(void **state) {
     run_all(s);
 }
 
+/* As long as the matrix unit wants it; dq alone. */
+static const case_t ONE_LEAD = {
+    .b = 1, .h = 1, .l = 256, .s = 256, .d = 64, .dv = 64, .grad = true, .wanted = 1, .size = 1};
+
 /* What all keys have in common is no part of dq, of which it would be many times as large. Keys that the mask hides
  * have no part in anything, wherever they are and however many, and a few that are elsewhere cost the others little. */
 static void keys_in_common(void **state) {
     suite_t *s = *state;
-    static const case_t KEYS_OF = {
-        .b = 1, .h = 1, .l = 256, .s = 256, .d = 64, .dv = 64, .grad = true, .wanted = 1, .size = 1, .common = 3};
     static const float far[] = {0, 1e15f}, common[] = {0, 3, 8};
     for (int i = 0; i < 6; i++) {
-        case_t c = KEYS_OF;
-        c.wanted = i % 2 ? 7 : 1, c.s -= i / 2 * 7, c.common += (float)i;
+        case_t c = ONE_LEAD;
+        c.wanted = i % 2 ? 7 : 1, c.s -= i / 2 * 7, c.common = 3 + (float)i;
         add_case(s, c);
     }
     for (int i = 0; i < 21; i++) {
-        case_t c = KEYS_OF;
+        case_t c = ONE_LEAD;
         c.mask = KEYS, c.hidden = 1 + i % 7, c.hidden_at = far[i % 2], c.wanted = 7, c.common = common[i / 7];
         add_case(s, c);
     }
     for (int i = 1; i < 3; i++) {
-        case_t c = KEYS_OF;
+        case_t c = ONE_LEAD;
         c.sinks = 1, c.common = common[i];
         add_case(s, c);
     }
@@ -407,19 +409,11 @@ static void keys_in_common(void **state) {
 /* Of a mask that differs by query nobody knows whom it hides: those are not to cost the others their digits. */
 static void keys_hidden_from_some(void **state) {
     suite_t *s = *state;
-    for (int hidden = 1; hidden < 8; hidden++)
-        add_case(s, (case_t){.b = 1,
-                             .h = 1,
-                             .l = 256,
-                             .s = 256,
-                             .d = 64,
-                             .dv = 64,
-                             .mask = PAIRS,
-                             .grad = true,
-                             .wanted = 7,
-                             .size = 1,
-                             .hidden = hidden,
-                             .hidden_at = 1e15f});
+    for (int hidden = 1; hidden < 8; hidden++) {
+        case_t c = ONE_LEAD;
+        c.mask = PAIRS, c.hidden = hidden, c.hidden_at = 1e15f, c.wanted = 7;
+        add_case(s, c);
+    }
     run_all(s);
 }
 
